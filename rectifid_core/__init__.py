@@ -1,0 +1,1 @@
+"""RectifID: the method, free of any host (no ComfyUI import below this folder)."""
