@@ -1,0 +1,1 @@
+"""What stands behind `run.py`: the environment, a real ComfyUI server, and the two commands."""

