@@ -57,7 +57,7 @@ class Observation:
 class Energy(Protocol):
     """Image to energy: -log p(c | z) of the paper up to a constant.
 
-    ``iteration`` numbers the iterate, so that random views are a function of (seed, iteration, sample) and nothing else.
+    ``iteration`` numbers the iterate, so that random views depend on (seed, iteration, sample) and nothing else.
     """
 
     def __call__(self, image: Tensor, iteration: int) -> Observation: ...

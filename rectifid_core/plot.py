@@ -1,0 +1,33 @@
+"""A report as a picture."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from .report import Report
+
+INCHES, DPI = (7.5, 7.5), 100
+
+
+def plot_report(report: Report) -> np.ndarray:
+    """Similarity, energy and residual over the iterations, a line for each sample: ``(H, W, 3)`` uint8."""
+    figure = Figure(INCHES, dpi=DPI, layout="constrained")
+    canvas = FigureCanvasAgg(figure)
+    panels = figure.subplots(3, 1, sharex=True)
+    for axes, name in zip(panels, ("similarity", "energy", "residual"), strict=True):
+        measure = np.array(getattr(report, name), dtype=float).reshape(len(report.number), -1)
+        if name == "residual":
+            measure[measure == 0] = np.nan  # a logarithmic axis has no place for it
+            if np.isfinite(measure).any():
+                axes.set_yscale("log")
+        for sample, values in enumerate(measure.T):
+            axes.plot(report.number, values, marker="." if len(values) < 50 else None, label=f"sample {sample}")
+        axes.set_ylabel(name)
+        axes.grid(alpha=0.3)
+    if 1 < len(panels[0].lines) <= 10:
+        panels[0].legend()
+    panels[-1].set_xlabel("iteration")
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()

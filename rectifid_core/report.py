@@ -1,0 +1,71 @@
+"""What happened in a run, iterate by iterate, per sample."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from typing import Any
+
+from .solver import Iterate
+
+MEASURES = ("energy", "similarity", "residual", "contraction", "diverging")
+
+
+class Report:
+    """The measures of each iterate, appended as they come.
+
+    settings: whatever the caller wants on record, JSON values by name.
+    number: list of N iterate numbers; seconds: list of N, each since the one before (the first: since the start).
+    energy, similarity, residual, contraction: lists of N lists of B floats, nan where unknown; diverging: of bools.
+    """
+
+    def __init__(self, settings: dict[str, Any]) -> None:
+        self.settings = settings
+        self.number: list[int] = []
+        self.seconds: list[float] = []
+        self.energy: list[list[float]] = []
+        self.similarity: list[list[float]] = []
+        self.residual: list[list[float]] = []
+        self.contraction: list[list[float]] = []
+        self.diverging: list[list[bool]] = []
+        self._clock = time.perf_counter()
+
+    def append(self, iterate: Iterate) -> None:
+        for measure in MEASURES:
+            getattr(self, measure).append(getattr(iterate, measure).tolist())
+        now = time.perf_counter()  # after tolist, which waits for the device
+        self.number.append(iterate.number)
+        self.seconds.append(now - self._clock)
+        self._clock = now
+
+    def text(self) -> str:
+        """A summary in a few lines, one for each sample."""
+        if not self.number:
+            return "no iterate yet"
+        lines = [f"{self.number[-1]} iterations in {sum(self.seconds):.1f} s"]
+        for sample in range(len(self.similarity[0])):
+            similarity = [row[sample] for row in self.similarity]
+            best = max(range(len(similarity)), key=similarity.__getitem__)
+            line = (
+                f"sample {sample}: similarity {similarity[0]:.3f} unguided, "
+                f"{similarity[best]:.3f} best (iteration {self.number[best]}), {similarity[-1]:.3f} last"
+            )
+            if any(row[sample] for row in self.diverging):
+                line += "; diverged: lower the guidance scale or the damping"
+            lines.append(line)
+        return "\n".join(lines)
+
+    def to_json(self) -> str:
+        """Everything, as one JSON object; null where a measure is unknown."""
+        names = ("settings", "number", "seconds", *MEASURES)
+        return json.dumps({name: _finite(getattr(self, name)) for name in names}, indent=1)
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no nan and no infinity."""
+    if isinstance(value, dict):
+        return {name: _finite(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,276 @@
+"""The anchored fixed-point solver of RectifID (arXiv 2405.14677).
+
+A rectified flow carries the noise z_0 through K windows to the image latent z_K; F_k is its map over window k.
+Guidance adds an offset d_k at the end of each window; without offsets this is the unguided, reference trajectory:
+
+    (1)  z_(k+1) = F_k(z_k) + d_k
+    (2)  g_k = gradient of energy(decode(z_K)) with respect to z_k, the START of window k
+
+The gradient runs through all later windows, with the offsets as constants.  With the scale s, the flow's window
+weights w_k and clip(g) = g / max(1, |g|) per sample and window, an iterate follows from the one before it by
+
+    (3)  accumulated   d_k <- d_k - s w_k clip(g_k)                                as in the published code
+    (4)  fixed_point   d_k <- (1 - a) d_k + a G_k(d),  G_k(d) = -s w_k g_k         the paper's, damped by a
+    (5)  noise         z_0 <- z_0 - s clip(g_0)                                    no offset moves, only the noise
+    (6)  unanchored    z_(k+1) <- z_k + v(z_(k+1), t_(k+1)) dt - s w_k g_k         no reference trajectory
+
+With a = 1, (4) is a contraction where s L < 1, L being the Lipschitz constant of w g as a function of d; a smaller a
+goes further.  Its fixed point is anchored: there the energy's pull balances the distance to the reference trajectory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from .interfaces import Decoder, EndVelocityFlow, Energy, Flow, Observation
+
+RULES = ("accumulated", "fixed_point", "noise", "unanchored")
+GRADIENTS = ("windowed", "full")
+
+# An iteration is called diverging after this many residuals in a row that each grew by more than this factor: more
+# than the rounding of a saturated clip does, and more often than the noise of random views likely does.
+GROWING_ITERATES = 3
+GROWTH = 1.001
+
+
+@dataclass(frozen=True)
+class Iterate:
+    """One trajectory of the solver and what was seen at its end; detached, nothing keeps a graph alive.
+
+    number: 0 is the unguided reference.
+    latent: ``(B, ...)``, z_K.
+    image: ``(B, 3, H, W)`` in [0, 1].
+    energy, similarity: ``(B,)``, as the energy observed them.
+    residual: ``(B,)``, the norm over all windows of the update that follows; for `fixed_point` of G(d) - d, the
+        undamped one; for `unanchored` of the trajectory's change.  nan for the last iterate: nothing follows.
+    contraction: ``(B,)``, this residual over the previous one; the rate at which the iteration converges, if below 1.
+        nan for the first and the last iterate, and where the residual has become exactly 0.
+    diverging: ``(B,)`` bool, the residual has grown three times in a row.
+    crop: ``(B, 3, h, w)`` in [0, 1], the region that the energy looked at, or None.
+    """
+
+    number: int
+    latent: Tensor
+    image: Tensor
+    energy: Tensor
+    similarity: Tensor
+    residual: Tensor
+    contraction: Tensor
+    diverging: Tensor
+    crop: Tensor | None
+
+
+class NonFiniteGradientError(FloatingPointError):
+    """The gradient of the energy is nan or infinite."""
+
+
+def solve(
+    flow: Flow,
+    decode: Decoder,
+    energy: Energy,
+    z0: Tensor,
+    *,
+    rule: str = "accumulated",
+    scale: float = 1.0,
+    damping: float = 0.5,
+    iterations: int = 20,
+    gradient: str = "windowed",
+    last_offset: bool = True,
+    clip: bool | None = None,
+) -> Iterator[Iterate]:
+    """Guide ``flow`` from the noise ``z0``, ``(B, ...)``; yields ``iterations + 1`` iterates.
+
+    rule: one of `RULES`; scale: s; damping: a in (0, 1], of `fixed_point` only.
+    gradient: "windowed" keeps the K states and recomputes one window at a time under autograd; "full" keeps one graph
+        of everything: no recomputation, the memory of all windows.  Both give the same gradient.
+    last_offset: False leaves the last window unguided, so that the flow has the last word on the image.
+    clip: None for each rule's own habit: on for `accumulated` and `noise` (as published), off for the fixed points.
+
+    Samples never mix.  The last iterate costs no gradient; with ``iterations=0`` autograd is not used at all.
+    What happens between iterates (progress, interrupt, stopping) is the caller's, and so is leaving inference mode.
+
+    Raises, at the first iterate, ValueError or TypeError for settings that cannot work; later NonFiniteGradientError.
+    """
+    _check_settings(flow, rule, damping, iterations, gradient, last_offset)
+    differentiate = _windowed if gradient == "windowed" else _full
+    clips = rule in ("accumulated", "noise") if clip is None else clip
+    windows = range(len(flow))
+    weights = [scale * flow.weight(k) for k in windows]  # s w_k
+    if not last_offset:
+        weights[-1] = 0.0
+
+    z0 = z0.detach()
+    offsets = [torch.zeros_like(z0) for _ in windows]
+    residuals: list[Tensor] = []
+    for number in range(iterations):
+        states, image, seen, g = differentiate(flow, decode, energy, z0, offsets, number)
+        _check_finite(g, number)
+        if clips:
+            g = [_clip(g_k) for g_k in g]
+
+        if rule == "accumulated":  # (3)
+            update = [-weights[k] * g[k] for k in windows]
+            offsets = [offsets[k] + update[k] for k in windows]
+        elif rule == "fixed_point":  # (4)
+            update = [-weights[k] * g[k] - offsets[k] for k in windows]
+            offsets = [offsets[k] + damping * update[k] for k in windows]
+        elif rule == "noise":  # (5)
+            update = [-scale * g[0]]
+            z0 = z0 + update[0]
+        else:  # (6)
+            update, offsets = _unanchored(flow, states, weights, g)
+
+        residuals.append(_norm(torch.stack(update, dim=1)))
+        yield _iterate(number, states[-1], image, seen, residuals, followed=True)
+
+    with torch.no_grad():
+        z = _trajectory(flow, z0, offsets)[-1]
+        image, seen = _observe(decode, energy, z, iterations)
+    yield _iterate(iterations, z, image, seen, residuals, followed=False)
+
+
+def _trajectory(flow: Flow, z0: Tensor, offsets: list[Tensor]) -> list[Tensor]:
+    """z_0 ... z_K by (1)."""
+    states = [z0]
+    for k, offset in enumerate(offsets):
+        states.append(flow.step(k, states[-1]) + offset)
+    return states
+
+
+def _observe(decode: Decoder, energy: Energy, z: Tensor, number: int) -> tuple[Tensor, Observation]:
+    image = decode(z)
+    return image, energy(image, number)
+
+
+def _full(flow, decode, energy, z0, offsets, number):
+    """z_0 ... z_K, the image, what the energy saw, and (2) for k = 0 ... K; in one graph, gone on return."""
+    with torch.enable_grad():
+        states = _trajectory(flow, z0.detach().requires_grad_(), offsets)
+        image, seen = _observe(decode, energy, states[-1], number)
+        gradients = _pull_back(seen.energy, states, None, "the decoder or the energy")
+    return [z.detach() for z in states], image.detach(), replace(seen, energy=seen.energy.detach()), gradients
+
+
+def _windowed(flow, decode, energy, z0, offsets, number):
+    """The same as `_full`, with the graph of one window at a time: (2) by the chain rule, last window first."""
+    with torch.no_grad():
+        states = _trajectory(flow, z0, offsets)
+    with torch.enable_grad():
+        z = states[-1].detach().requires_grad_()
+        image, seen = _observe(decode, energy, z, number)
+        gradients = _pull_back(seen.energy, [z], None, "the decoder or the energy")
+        image, seen = image.detach(), replace(seen, energy=seen.energy.detach())
+        for k in reversed(range(len(flow))):
+            z = states[k].detach().requires_grad_()
+            gradients = _pull_back(flow.step(k, z), [z], gradients[0], f"step {k + 1} of the flow") + gradients
+    return states, image, seen, gradients
+
+
+def _pull_back(output: Tensor, inputs: list[Tensor], cotangent: Tensor | None, name: str) -> list[Tensor]:
+    """The vector-Jacobian product of ``output`` with ``cotangent`` (None: ones), by input."""
+    if not output.requires_grad:
+        raise RuntimeError(f"{name} cannot be differentiated: something in it cuts the gradient")
+    return list(torch.autograd.grad(output, inputs, torch.ones_like(output) if cotangent is None else cotangent))
+
+
+@torch.no_grad()
+def _unanchored(flow: EndVelocityFlow, states: list[Tensor], weights: list[float], g: list[Tensor]):
+    """(6): the change of the states, and the offsets with which (1) runs through the new ones."""
+    z, update, offsets = states[0], [], []
+    for k, weight in enumerate(weights):
+        end = z + flow.end_displacement(k, states[k + 1]) - weight * g[k]
+        update.append(end - states[k + 1])
+        offsets.append(end - flow.step(k, z))
+        z = end
+    return update, offsets
+
+
+def _iterate(number, latent, image, seen: Observation, residuals: list[Tensor], *, followed: bool) -> Iterate:
+    unknown = torch.full_like(seen.energy, torch.nan)
+    recent = torch.stack([unknown] * (GROWING_ITERATES + 1) + residuals)[-GROWING_ITERATES - 1 :]
+    return Iterate(
+        number,
+        latent,
+        image,
+        seen.energy,
+        seen.similarity,
+        residual=recent[-1] if followed else unknown,
+        contraction=recent[-1] / recent[-2] if followed else unknown,
+        diverging=(recent[1:] > GROWTH * recent[:-1]).all(dim=0),
+        crop=seen.crop,
+    )
+
+
+def _norm(x: Tensor) -> Tensor:
+    """Per sample, ``(B, ...) -> (B,)``; in float32 at least, where half precision would overflow."""
+    return x.flatten(1).to(torch.promote_types(x.dtype, torch.float32)).norm(dim=1)
+
+
+def _clip(g: Tensor) -> Tensor:
+    """To a norm of at most 1 per sample."""
+    return g / _norm(g).clamp(min=1).to(g.dtype).view(-1, *[1] * (g.ndim - 1))
+
+
+def _check_finite(gradients: list[Tensor], number: int) -> None:
+    """Name the window, the last first, in which the gradient of (2) was lost."""
+    last = len(gradients) - 1
+    for k in range(last, -1, -1):
+        if not gradients[k].isfinite().all():
+            where = "the decoder or the energy" if k == last else f"step {k + 1} of {last} of the flow"
+            raise NonFiniteGradientError(
+                f"iteration {number}: the gradient became nan or infinite in {where}; "
+                "use a smaller guidance scale, or run the model in float32 or bfloat16"
+            )
+
+
+def _check_settings(flow, rule, damping, iterations, gradient, last_offset) -> None:
+    if rule not in RULES:
+        raise ValueError(f"unknown update rule {rule!r}; choose one of {', '.join(RULES)}")
+    if gradient not in GRADIENTS:
+        raise ValueError(f"unknown gradient mode {gradient!r}; choose one of {', '.join(GRADIENTS)}")
+    if iterations < 0:
+        raise ValueError(f"the number of iterations must be 0 or more, not {iterations}")
+    if not 0 < damping <= 1:
+        raise ValueError(f"damping must be above 0 and at most 1 (1: undamped), not {damping}")
+    if len(flow) < 1:
+        raise ValueError("the flow has no window; use at least one step")
+    if len(flow) == 1 and not last_offset and rule != "noise":
+        raise ValueError("with one step the last offset is the only one; switch it on, or use more steps")
+    if rule == "unanchored" and not isinstance(flow, EndVelocityFlow):
+        raise TypeError("this flow cannot be read at a window's end, as 'unanchored' needs; choose another update rule")
+
+
+class Best:
+    """The best iterate so far, of each sample its own: the one with the highest similarity (the plain image's; the
+    energy may be that of random views).
+
+    After the first `update`: latent ``(B, ...)``, image ``(B, 3, H, W)``, similarity ``(B,)``, number ``(B,)`` int.
+    """
+
+    latent: Tensor
+    image: Tensor
+    similarity: Tensor
+    number: Tensor
+
+    def __init__(self) -> None:
+        self._empty = True
+
+    def update(self, iterate: Iterate) -> None:
+        number = torch.full_like(iterate.similarity, iterate.number, dtype=torch.long)
+        if self._empty:
+            self.latent, self.image, self.similarity = iterate.latent, iterate.image, iterate.similarity
+            self.number, self._empty = number, False
+            return
+        better = iterate.similarity > self.similarity
+        self.latent = _where(better, iterate.latent, self.latent)
+        self.image = _where(better, iterate.image, self.image)
+        self.similarity = _where(better, iterate.similarity, self.similarity)
+        self.number = _where(better, number, self.number)
+
+
+def _where(mask: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    return torch.where(mask.view(-1, *[1] * (x.ndim - 1)), x, y)
