@@ -149,7 +149,7 @@ def link_pack(link: Path) -> None:
         run(["cmd", "/c", "mklink", "/J", str(link), str(ROOT)], "the junction could not be made")
     else:
         link.symlink_to(ROOT, target_is_directory=True)
-    print(f"Linked the pack: {link.relative_to(ROOT)} -> {ROOT}")
+    print(f"Linked the pack: {link} -> {ROOT}")
 
 
 def pip(host: Host, action: str, *words: str) -> None:

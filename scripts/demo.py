@@ -1,0 +1,134 @@
+"""`run.py demo`: the quickstart workflow through a real ComfyUI, judged, and laid out in one picture."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import sys
+import time
+
+import numpy as np
+import onnxruntime
+from PIL import Image, ImageDraw, ImageFont
+
+from .comfy_server import ComfyServer, Event, ServerError, serving
+from .environment import BASE, OUTPUT, ROOT
+from .workflow import to_prompt
+
+WORKFLOW = ROOT / "workflows" / "quickstart.json"
+JUDGE = ROOT / "demo" / "weights" / "recogniser_judge.onnx"
+PICTURE = OUTPUT / "quickstart.png"
+TILE, MARGIN, CAPTION = 384, 12, 34  # pixels of the one picture
+
+
+def run_quickstart(server: ComfyServer) -> dict[str, Image.Image]:
+    """Run the workflow as it lies on disk; its pictures by the last part of their file name's prefix."""
+    prompt = to_prompt(json.loads(WORKFLOW.read_text(encoding="utf-8")), server.object_info())
+    return pictures_of(server, server.run(prompt, Progress(prompt)))
+
+
+def pictures_of(server: ComfyServer, outputs: dict[str, dict]) -> dict[str, Image.Image]:
+    """The saved pictures of a run, by name: "rectifid/guided_00001_.png" is "guided"."""
+    entries = [entry for output in outputs.values() for entry in output.get("images", [])]
+    saved = (entry for entry in entries if entry["type"] == "output")
+    return {
+        entry["filename"].split("_")[0]: Image.open(io.BytesIO(server.image(entry))).convert("RGB") for entry in saved
+    }
+
+
+class Progress:
+    """Prints what the nodes say while they run, a line for each new thing."""
+
+    def __init__(self, prompt: dict[str, dict]):
+        self.names = {node: entry["class_type"] for node, entry in prompt.items()}
+        self.last = ""
+
+    def __call__(self, event: Event) -> None:
+        line = event.text or f"step {event.value} of {event.maximum}"
+        if line != self.last:
+            print(f"    {self.names[event.node]}: {line}", flush=True)
+        self.last = line
+
+
+class Judge:
+    """The recogniser that took no part in the guidance: how alike two portraits are, as a cosine in [-1, 1]."""
+
+    def __init__(self):
+        self.session = onnxruntime.InferenceSession(JUDGE, providers=["CPUExecutionProvider"])
+        self.input = self.session.get_inputs()[0]
+
+    def embed(self, picture: Image.Image) -> np.ndarray:
+        size = self.input.shape[-1]
+        pixels = np.asarray(picture.resize((size, size), Image.Resampling.BOX), np.float32) / 127.5 - 1
+        (embedding,) = self.session.run(None, {self.input.name: pixels.transpose(2, 0, 1)[None]})[0]
+        return embedding / np.linalg.norm(embedding)
+
+    def similarity(self, first: Image.Image, second: Image.Image) -> float:
+        return float(self.embed(first) @ self.embed(second))
+
+
+def lay_out(tiles: dict[str, Image.Image]) -> Image.Image:
+    """One row: each picture at the same height, under its caption."""
+    scaled = {
+        caption: picture.resize((round(picture.width * TILE / picture.height), TILE), Image.Resampling.LANCZOS)
+        for caption, picture in tiles.items()
+    }
+    width = sum(picture.width for picture in scaled.values()) + MARGIN * (len(scaled) + 1)
+    sheet = Image.new("RGB", (width, TILE + CAPTION + MARGIN), "white")
+    draw = ImageDraw.Draw(sheet)
+    font = ImageFont.load_default(20)
+    left = MARGIN
+    for caption, picture in scaled.items():
+        draw.text((left + picture.width / 2, CAPTION / 2), caption, fill="black", font=font, anchor="mm")
+        sheet.paste(picture, (left, CAPTION))
+        left += picture.width + MARGIN
+    return sheet
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="run.py demo")
+    parser.add_argument("--serve", action="store_true")
+    arguments = parser.parse_args()
+    if not JUDGE.is_file():
+        print(f"The embedded model is missing ({JUDGE.parent}); get a complete clone of the repository.")
+        return 1
+
+    print("Starting ComfyUI ...", flush=True)
+    with serving(BASE, OUTPUT) as server:
+        print(f"Running {WORKFLOW.relative_to(ROOT)} ...", flush=True)
+        started = time.monotonic()
+        pictures = run_quickstart(server)
+        print(f"    done in {time.monotonic() - started:.0f} s")
+
+        judge = Judge()
+        before, after = (judge.similarity(pictures["reference"], pictures[name]) for name in ("unguided", "guided"))
+        print("Similarity to the reference, by a recogniser that took no part in the guidance:")
+        print(f"    {before:.2f} unguided, {after:.2f} guided")
+        tiles = {
+            "reference": pictures["reference"],
+            f"unguided: {before:.2f}": pictures["unguided"],
+            f"guided: {after:.2f}": pictures["guided"],
+            "convergence": pictures["convergence"],
+        }
+        lay_out(tiles).save(PICTURE)
+        print(f"The picture: {PICTURE}")
+        if arguments.serve:
+            print(f"\nComfyUI is at {server.address}; drag {WORKFLOW} into its window. Ctrl-C ends it.", flush=True)
+            wait_for_ctrl_c()
+    return 0
+
+
+def wait_for_ctrl_c() -> None:
+    try:
+        while True:
+            time.sleep(3600)
+    except KeyboardInterrupt:
+        print("\nStopping ComfyUI ...")
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except ServerError as error:
+        sys.exit(f"\nThe demo failed: {error}")

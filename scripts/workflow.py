@@ -1,0 +1,61 @@
+"""From the graph that the editor saves (workflows/*.json) to the prompt that the server runs.
+
+The editor does this in the browser.  It keeps a node's widgets as a bare list, in the order of the node's inputs, so
+that the server's own description of the node (/object_info) is needed to name them.
+"""
+
+from __future__ import annotations
+
+NOTES = {"Note", "MarkdownNote"}
+WIDGETS = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"}
+SEEDS = {"seed", "noise_seed"}
+
+
+class WorkflowError(Exception):
+    """The graph cannot be run on this server, in a user's words."""
+
+
+def to_prompt(graph: dict, object_info: dict[str, dict]) -> dict[str, dict]:
+    """The API prompt of an editor graph: node id -> {"class_type", "inputs"}."""
+    nodes = {node["id"]: node for node in graph["nodes"]}
+    links = {link[0]: (link[1], link[2]) for link in graph["links"]}  # id -> (node, output slot) that it starts at
+    prompt = {}
+    for node in nodes.values():
+        if node["type"] in NOTES or node["type"] == "Reroute":
+            continue
+        if node["type"] not in object_info:
+            raise WorkflowError(f"This ComfyUI has no node {node['type']}; is the pack that brings it installed?")
+        inputs = dict(name_widgets(node, object_info[node["type"]]))
+        for socket in node.get("inputs", []):
+            if socket.get("link") is not None:
+                inputs[socket["name"]] = source(socket["link"], links, nodes)
+        prompt[str(node["id"])] = {"class_type": node["type"], "inputs": inputs}
+    return prompt
+
+
+def name_widgets(node: dict, info: dict) -> list[tuple[str, object]]:
+    """The node's widgets as (name, value), out of the bare list of values."""
+    values = iter(node.get("widgets_values") or [])
+    named = []
+    for kind in ("required", "optional"):
+        for name, (type_, *rest) in info["input"].get(kind, {}).items():
+            options = rest[0] if rest else {}
+            if not (isinstance(type_, list) or type_ in WIDGETS) or options.get("forceInput"):
+                continue  # a socket only
+            try:
+                named.append((name, next(values)))
+            except StopIteration:
+                raise WorkflowError(
+                    f"The graph's {node['type']} has no value for {name}: it was saved by another version of the pack."
+                ) from None
+            if options.get("control_after_generate") or (type_ == "INT" and name in SEEDS):
+                next(values)  # "fixed", "randomize" ...: the editor's own, beside each seed
+    return named
+
+
+def source(link: int, links: dict[int, tuple[int, int]], nodes: dict[int, dict]) -> list:
+    """Where a link comes from, as the prompt wants it, looking through reroutes."""
+    node, slot = links[link]
+    while nodes[node]["type"] == "Reroute":
+        node, slot = links[nodes[node]["inputs"][0]["link"]]
+    return [str(node), slot]
