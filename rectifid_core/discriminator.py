@@ -94,5 +94,9 @@ class EmbeddingDiscriminator:
     def embed(self, crops: Tensor) -> Tensor:
         if self.channel_order == "bgr":
             crops = crops.flip(1)
-        features = self.network((crops - self.mean.to(crops)) / self.std.to(crops)).flatten(1)
-        return F.normalize(features.to(torch.promote_types(features.dtype, torch.float32)), dim=1)
+        features = self.network((crops - self.mean.to(crops)) / self.std.to(crops))
+        if features.ndim < 2 or len(features) != len(crops):
+            raise ValueError(
+                f"{self.name} made {tuple(features.shape)} of {len(crops)} images: it must embed each alone"
+            )
+        return F.normalize(features.flatten(1).to(torch.promote_types(features.dtype, torch.float32)), dim=1)

@@ -1,8 +1,8 @@
-"""ONNX files as frozen torch networks, so that a gradient runs through them.  A file is data: nothing in it is executed."""
+"""ONNX files as frozen torch networks, so that gradients run through them.  A file is data: none of it is executed."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import onnx
@@ -12,6 +12,8 @@ from onnx.external_data_helper import ExternalDataInfo, load_external_data_for_m
 from onnx2torch import convert
 from torch import Tensor, nn
 
+Shape = Sequence["int | None"]  # None: an axis that the file leaves free
+
 
 class OnnxError(ValueError):
     """The file cannot serve as a discriminator's network; the message says why and what to do."""
@@ -20,80 +22,87 @@ class OnnxError(ValueError):
 class OnnxNetwork(nn.Module):
     """A converted file: ``(B, 3, H, W) -> (B, ...)``, frozen, in eval mode.
 
-    one_by_one: the file was exported for a batch of exactly one, and shapes inside it may rely on that.
+    shape: the (batch, 3, height, width) that the file takes.
+    one_by_one: the file was exported for a batch of exactly one, and constants inside it may rely on that.
     """
 
-    def __init__(self, network: nn.Module, one_by_one: bool) -> None:
+    def __init__(self, network: nn.Module, shape: Shape, one_by_one: bool) -> None:
         super().__init__()
         self.network = network
+        self.shape = shape
         self.one_by_one = one_by_one
         self.eval().requires_grad_(False)
 
     def forward(self, x: Tensor) -> Tensor:
+        if any(side not in (None, given) for side, given in zip(self.shape[1:], x.shape[1:], strict=True)):
+            raise OnnxError(
+                f"the network takes images of shape {_show(self.shape)}, not {_show(x.shape)}: set that size"
+            )
         return torch.cat([self.network(sample) for sample in x.split(1)]) if self.one_by_one else self.network(x)
 
 
 def load_onnx(path: str | Path) -> OnnxNetwork:
-    """The network of a file with one input, ``(batch, 3, height, width)``, and one output; dynamic axes are welcome.
+    """The network of a file with one input, ``(batch, 3, height, width)``, and one output; axes may be dynamic.
 
-    Raises OnnxError for a file that is damaged or not ONNX, has another input or output, contains an operator that
-    cannot be differentiated here, or names external data outside of its own folder.
+    Raises OnnxError for a file that is damaged or not ONNX, has other inputs or outputs, uses an operator that cannot
+    be converted, or names external data outside of its own folder.
     """
     path = Path(path)
     model = _read(path)
-    batch = _input_shape(path, model)[0]
-    if batch not in (None, 1):
-        raise OnnxError(
-            f"{path.name} takes exactly {batch} images at a time; export it with a batch of 1 or a free one"
-        )
-    if len(model.graph.output) != 1:
-        raise OnnxError(
-            f"{path.name} has {len(model.graph.output)} outputs; a discriminator needs exactly one, the embedding"
-        )
+    shape = _input_shape(path, model)
+    if shape[0] not in (None, 1):
+        raise OnnxError(f"{path.name} takes exactly {shape[0]} images at a time; export it for one, or for any number")
+    outputs = model.graph.output
+    if len(outputs) != 1:
+        raise OnnxError(f"{path.name} has {len(outputs)} outputs; a discriminator needs exactly one, the embedding")
     _load_external_data(path, model)
     try:
         network = convert(model)
     except NotImplementedError as error:
-        raise OnnxError(f"{path.name} uses an operator that onnx2torch does not support: {error}") from error
-    return OnnxNetwork(network, one_by_one=batch == 1)
+        raise OnnxError(f"{path.name} uses an operator that cannot be converted to torch: {error}") from error
+    return OnnxNetwork(network, shape, one_by_one=1 in (shape[0], *_shape(outputs[0])[:1]))
 
 
 def input_size(path: str | Path) -> int:
-    """The side of the square, in pixels, for which the file was exported; OnnxError where it leaves that free."""
+    """The side of the square, in pixels, for which the file was exported; OnnxError where the file leaves it free."""
     path = Path(path)
     _, _, height, width = _input_shape(path, _read(path))
     if height is None or width is None:
-        raise OnnxError(f"{path.name} works at any size; set the input size for which it was trained")
+        raise OnnxError(f"{path.name} takes images of any size; set the input size for which it was trained")
     if height != width:
-        raise OnnxError(f"{path.name} takes images of {width} x {height} pixels; only square inputs are supported")
+        raise OnnxError(f"{path.name} takes images of {width} x {height} pixels; only square ones are supported")
     return height
 
 
 def _read(path: Path) -> onnx.ModelProto:
+    damaged = OnnxError(f"{path.name} is not an ONNX file, or only a part of one; download it again")
     try:
-        model = onnx.load(path, load_external_data=False)
+        model = onnx.load(path, format="protobuf", load_external_data=False)
     except DecodeError as error:
-        raise OnnxError(f"{path.name} is not an ONNX file, or only a part of one: download it again") from error
-    if not model.graph.node:  # some damage still parses, as an empty message
-        raise OnnxError(f"{path.name} is not an ONNX file, or only a part of one: download it again")
+        raise damaged from error
+    if not (model.graph.node and model.opset_import):  # a file cut between two fields still parses
+        raise damaged
     return model
 
 
-def _input_shape(path: Path, model: onnx.ModelProto) -> list[int | None]:
-    """(batch, 3, height, width); None for an axis that the file leaves free."""
+def _input_shape(path: Path, model: onnx.ModelProto) -> Shape:
+    """(batch, 3, height, width) of the only input."""
     constants = {tensor.name for tensor in model.graph.initializer}  # old files list them among the inputs
     inputs = [value for value in model.graph.input if value.name not in constants]
     if len(inputs) != 1:
         raise OnnxError(f"{path.name} has {len(inputs)} inputs; a discriminator needs exactly one, the image")
-    axes = inputs[0].type.tensor_type.shape.dim
-    shape = [axis.dim_value if axis.dim_value > 0 else None for axis in axes]
+    shape = _shape(inputs[0])
     if len(shape) != 4 or shape[1] not in (None, 3):
         wanted = "(batch, 3, height, width)"
         raise OnnxError(f"{path.name} takes an input of shape {_show(shape)}; a discriminator needs {wanted}")
     return shape
 
 
-def _show(shape: list[int | None]) -> str:
+def _shape(value: onnx.ValueInfoProto) -> Shape:
+    return [axis.dim_value if axis.dim_value > 0 else None for axis in value.type.tensor_type.shape.dim]
+
+
+def _show(shape: Shape) -> str:
     return "(" + ", ".join("any" if side is None else str(side) for side in shape) + ")"
 
 
@@ -105,21 +114,17 @@ def _load_external_data(path: Path, model: onnx.ModelProto) -> None:
         location = ExternalDataInfo(tensor).location
         file = (folder / location).resolve()
         if not file.is_relative_to(folder):
-            raise OnnxError(
-                f"{path.name} wants to read weights outside of its own folder ({location}): do not trust it"
-            )
+            raise OnnxError(f"{path.name} reads weights from outside of its own folder ({location}); do not trust it")
         if not file.is_file():
-            raise OnnxError(
-                f"{path.name} keeps weights in a second file, {location}, which is missing: put it next to it"
-            )
+            raise OnnxError(f"{path.name} keeps its weights in a second file, {location}; put that next to it")
     load_external_data_for_model(model, str(folder))
 
 
 def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
+    """Every constant: the weights, and those inside of nodes and their subgraphs."""
     yield from graph.initializer
     for node in graph.node:
         for attribute in node.attribute:
-            yield attribute.t
-            yield from attribute.tensors
-            for inner in (attribute.g, *attribute.graphs):
-                yield from _tensors(inner)
+            yield from (attribute.t, *attribute.tensors)
+            for subgraph in (attribute.g, *attribute.graphs):
+                yield from _tensors(subgraph)

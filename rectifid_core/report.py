@@ -52,7 +52,7 @@ class Report:
                 f"{similarity[best]:.3f} best (iteration {self.number[best]}), {similarity[-1]:.3f} last"
             )
             if any(row[sample] for row in self.diverging):
-                line += "; diverged: lower the guidance scale or the damping"
+                line += "; was diverging: lower the guidance scale (or the damping)"
             lines.append(line)
         return "\n".join(lines)
 

@@ -21,25 +21,21 @@ goes further.  Its fixed point is anchored: there the energy's pull balances the
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from . import gradient as differentiation
 from .interfaces import Decoder, EndVelocityFlow, Energy, Flow, Observation
 
 RULES = ("accumulated", "fixed_point", "noise", "unanchored")
 GRADIENTS = ("windowed", "full")
 
-# An iteration is called diverging after this many residuals in a row that each grew by more than this factor: more
-# than the rounding of a saturated clip does, and more often than the noise of random views likely does.
-GROWING_ITERATES = 3
-GROWTH = 1.001
-
 
 @dataclass(frozen=True)
 class Iterate:
-    """One trajectory of the solver and what was seen at its end; detached, nothing keeps a graph alive.
+    """One trajectory of the solver and what was seen at its end; detached.
 
     number: 0 is the unguided reference.
     latent: ``(B, ...)``, z_K.
@@ -47,9 +43,9 @@ class Iterate:
     energy, similarity: ``(B,)``, as the energy observed them.
     residual: ``(B,)``, the norm over all windows of the update that follows; for `fixed_point` of G(d) - d, the
         undamped one; for `unanchored` of the trajectory's change.  nan for the last iterate: nothing follows.
-    contraction: ``(B,)``, this residual over the previous one; the rate at which the iteration converges, if below 1.
-        nan for the first and the last iterate, and where the residual has become exactly 0.
-    diverging: ``(B,)`` bool, the residual has grown three times in a row.
+    contraction: ``(B,)``, this residual over the previous one: the rate at which the iteration converges, if below 1.
+        nan for the first and the last iterate, and once the residual is exactly 0.
+    diverging: ``(B,)`` bool, the residual is larger than the first one and has grown three times in a row.
     crop: ``(B, 3, h, w)`` in [0, 1], the region that the energy looked at, or None.
     """
 
@@ -62,10 +58,6 @@ class Iterate:
     contraction: Tensor
     diverging: Tensor
     crop: Tensor | None
-
-
-class NonFiniteGradientError(FloatingPointError):
-    """The gradient of the energy is nan or infinite."""
 
 
 def solve(
@@ -93,10 +85,11 @@ def solve(
     Samples never mix.  The last iterate costs no gradient; with ``iterations=0`` autograd is not used at all.
     What happens between iterates (progress, interrupt, stopping) is the caller's, and so is leaving inference mode.
 
-    Raises, at the first iterate, ValueError or TypeError for settings that cannot work; later NonFiniteGradientError.
+    Raises, at the first iterate, ValueError or TypeError for settings that cannot work; later
+    `gradient.NonFiniteGradientError`, which names the window.
     """
     _check_settings(flow, rule, damping, iterations, gradient, last_offset)
-    differentiate = _windowed if gradient == "windowed" else _full
+    differentiate = differentiation.windowed if gradient == "windowed" else differentiation.full
     clips = rule in ("accumulated", "noise") if clip is None else clip
     windows = range(len(flow))
     weights = [scale * flow.weight(k) for k in windows]  # s w_k
@@ -107,8 +100,7 @@ def solve(
     offsets = [torch.zeros_like(z0) for _ in windows]
     residuals: list[Tensor] = []
     for number in range(iterations):
-        states, image, seen, g = differentiate(flow, decode, energy, z0, offsets, number)
-        _check_finite(g, number)
+        states, image, seen, g = differentiate(flow, decode, energy, z0, offsets, number)  # (1), (2)
         if clips:
             g = [_clip(g_k) for g_k in g]
 
@@ -128,53 +120,9 @@ def solve(
         yield _iterate(number, states[-1], image, seen, residuals, followed=True)
 
     with torch.no_grad():
-        z = _trajectory(flow, z0, offsets)[-1]
-        image, seen = _observe(decode, energy, z, iterations)
+        z = differentiation.trajectory(flow, z0, offsets)[-1]
+        image, seen = differentiation.observe(decode, energy, z, iterations)
     yield _iterate(iterations, z, image, seen, residuals, followed=False)
-
-
-def _trajectory(flow: Flow, z0: Tensor, offsets: list[Tensor]) -> list[Tensor]:
-    """z_0 ... z_K by (1)."""
-    states = [z0]
-    for k, offset in enumerate(offsets):
-        states.append(flow.step(k, states[-1]) + offset)
-    return states
-
-
-def _observe(decode: Decoder, energy: Energy, z: Tensor, number: int) -> tuple[Tensor, Observation]:
-    image = decode(z)
-    return image, energy(image, number)
-
-
-def _full(flow, decode, energy, z0, offsets, number):
-    """z_0 ... z_K, the image, what the energy saw, and (2) for k = 0 ... K; in one graph, gone on return."""
-    with torch.enable_grad():
-        states = _trajectory(flow, z0.detach().requires_grad_(), offsets)
-        image, seen = _observe(decode, energy, states[-1], number)
-        gradients = _pull_back(seen.energy, states, None, "the decoder or the energy")
-    return [z.detach() for z in states], image.detach(), replace(seen, energy=seen.energy.detach()), gradients
-
-
-def _windowed(flow, decode, energy, z0, offsets, number):
-    """The same as `_full`, with the graph of one window at a time: (2) by the chain rule, last window first."""
-    with torch.no_grad():
-        states = _trajectory(flow, z0, offsets)
-    with torch.enable_grad():
-        z = states[-1].detach().requires_grad_()
-        image, seen = _observe(decode, energy, z, number)
-        gradients = _pull_back(seen.energy, [z], None, "the decoder or the energy")
-        image, seen = image.detach(), replace(seen, energy=seen.energy.detach())
-        for k in reversed(range(len(flow))):
-            z = states[k].detach().requires_grad_()
-            gradients = _pull_back(flow.step(k, z), [z], gradients[0], f"step {k + 1} of the flow") + gradients
-    return states, image, seen, gradients
-
-
-def _pull_back(output: Tensor, inputs: list[Tensor], cotangent: Tensor | None, name: str) -> list[Tensor]:
-    """The vector-Jacobian product of ``output`` with ``cotangent`` (None: ones), by input."""
-    if not output.requires_grad:
-        raise RuntimeError(f"{name} cannot be differentiated: something in it cuts the gradient")
-    return list(torch.autograd.grad(output, inputs, torch.ones_like(output) if cotangent is None else cotangent))
 
 
 @torch.no_grad()
@@ -189,9 +137,21 @@ def _unanchored(flow: EndVelocityFlow, states: list[Tensor], weights: list[float
     return update, offsets
 
 
+def _clip(g: Tensor) -> Tensor:
+    """clip(g) = g / max(1, |g|) per sample."""
+    return (g / _norm(g).clamp(min=1).view(-1, *[1] * (g.ndim - 1))).to(g.dtype)
+
+
+def _norm(x: Tensor) -> Tensor:
+    """Per sample, ``(B, ...) -> (B,)``; in float32 at least, since a sum of squares overflows half precision."""
+    return x.flatten(1).to(torch.promote_types(x.dtype, torch.float32)).norm(dim=1)
+
+
 def _iterate(number, latent, image, seen: Observation, residuals: list[Tensor], *, followed: bool) -> Iterate:
     unknown = torch.full_like(seen.energy, torch.nan)
-    recent = torch.stack([unknown] * (GROWING_ITERATES + 1) + residuals)[-GROWING_ITERATES - 1 :]
+    recent = [unknown] * 4 + residuals
+    # Three in a row, and past the first: views make residuals noisy, and a saturated clip wavers by a rounding error.
+    growing = [recent[-i] > 1.001 * recent[-i - 1] for i in (1, 2, 3)]
     return Iterate(
         number,
         latent,
@@ -200,31 +160,9 @@ def _iterate(number, latent, image, seen: Observation, residuals: list[Tensor], 
         seen.similarity,
         residual=recent[-1] if followed else unknown,
         contraction=recent[-1] / recent[-2] if followed else unknown,
-        diverging=(recent[1:] > GROWTH * recent[:-1]).all(dim=0),
+        diverging=growing[0] & growing[1] & growing[2] & (recent[-1] > recent[4 if residuals else 0]),
         crop=seen.crop,
     )
-
-
-def _norm(x: Tensor) -> Tensor:
-    """Per sample, ``(B, ...) -> (B,)``; in float32 at least, where half precision would overflow."""
-    return x.flatten(1).to(torch.promote_types(x.dtype, torch.float32)).norm(dim=1)
-
-
-def _clip(g: Tensor) -> Tensor:
-    """To a norm of at most 1 per sample."""
-    return g / _norm(g).clamp(min=1).to(g.dtype).view(-1, *[1] * (g.ndim - 1))
-
-
-def _check_finite(gradients: list[Tensor], number: int) -> None:
-    """Name the window, the last first, in which the gradient of (2) was lost."""
-    last = len(gradients) - 1
-    for k in range(last, -1, -1):
-        if not gradients[k].isfinite().all():
-            where = "the decoder or the energy" if k == last else f"step {k + 1} of {last} of the flow"
-            raise NonFiniteGradientError(
-                f"iteration {number}: the gradient became nan or infinite in {where}; "
-                "use a smaller guidance scale, or run the model in float32 or bfloat16"
-            )
 
 
 def _check_settings(flow, rule, damping, iterations, gradient, last_offset) -> None:
@@ -245,8 +183,7 @@ def _check_settings(flow, rule, damping, iterations, gradient, last_offset) -> N
 
 
 class Best:
-    """The best iterate so far, of each sample its own: the one with the highest similarity (the plain image's; the
-    energy may be that of random views).
+    """The best iterate so far, for each sample its own: the highest similarity, that of the plain image.
 
     After the first `update`: latent ``(B, ...)``, image ``(B, 3, H, W)``, similarity ``(B,)``, number ``(B,)`` int.
     """
@@ -254,23 +191,17 @@ class Best:
     latent: Tensor
     image: Tensor
     similarity: Tensor
-    number: Tensor
-
-    def __init__(self) -> None:
-        self._empty = True
+    number: Tensor | None = None
 
     def update(self, iterate: Iterate) -> None:
-        number = torch.full_like(iterate.similarity, iterate.number, dtype=torch.long)
-        if self._empty:
-            self.latent, self.image, self.similarity = iterate.latent, iterate.image, iterate.similarity
-            self.number, self._empty = number, False
-            return
-        better = iterate.similarity > self.similarity
-        self.latent = _where(better, iterate.latent, self.latent)
-        self.image = _where(better, iterate.image, self.image)
-        self.similarity = _where(better, iterate.similarity, self.similarity)
-        self.number = _where(better, number, self.number)
-
-
-def _where(mask: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    return torch.where(mask.view(-1, *[1] * (x.ndim - 1)), x, y)
+        new = (
+            iterate.latent,
+            iterate.image,
+            iterate.similarity,
+            torch.full_like(iterate.similarity, iterate.number).long(),
+        )
+        if self.number is not None:
+            better = iterate.similarity > self.similarity
+            old = self.latent, self.image, self.similarity, self.number
+            new = [torch.where(better.view(-1, *[1] * (x.ndim - 1)), x, y) for x, y in zip(new, old, strict=True)]
+        self.latent, self.image, self.similarity, self.number = new

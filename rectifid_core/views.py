@@ -33,7 +33,7 @@ class Views:
         self.seed = seed
 
     def __call__(self, image: Tensor, iteration: int) -> Tensor:
-        """``(B, 3, H, W)`` in [0, 1], or a little outside, to ``(count * B, 3, H, W)``: view v of sample b at v * B + b."""
+        """``(B, 3, H, W)`` -> ``(count * B, 3, H, W)``, view v of sample b at v * B + b; may leave [0, 1] a little."""
         draws = [self._draw(iteration, sample, image.shape[1:]) for sample in range(len(image))]
         uniform, noise = (torch.stack(each, dim=1).flatten(0, 1).to(image) for each in zip(*draws, strict=True))
         angle, scale, dx, dy, blur, brightness, contrast, grain = uniform.unbind(dim=1)
