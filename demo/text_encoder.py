@@ -45,7 +45,9 @@ class TextEncoder(nn.Module):
     def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         # the tokenizer pads with its end token: whatever follows the first one says nothing
         padding = (tokens == TOKENIZER_SIZE - 1).cumsum(1) > 1
-        words = self.tokens(self.rows[tokens].long()) + self.positions[: tokens.shape[1]]
+        longest = int((~padding).sum(1).max())
+        tokens, padding = tokens[:, :longest], padding[:, :longest]
+        words = self.tokens(self.rows[tokens].long()) + self.positions[:longest]
         words = self.sentence(words, src_key_padding_mask=padding)
         queries = self.queries.to(words).expand(tokens.shape[0], -1, -1)
         read, _ = self.read(queries, words, words, key_padding_mask=padding, need_weights=False)

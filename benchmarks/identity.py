@@ -1,0 +1,208 @@
+"""How much of a new identity the guided picture gains, judged by a recogniser that did not guide.
+
+    COMFYUI_PATH=... python benchmarks/identity.py                # everything, about an hour on two cores; resumes row by row
+    COMFYUI_PATH=... python benchmarks/identity.py --only main    # the headline row
+
+With u, the judge's similarity of the unguided picture to the reference, g of the guided one and c of another drawn scene of the same
+identity, gain = (g - u) / (c - u).  The headline row has the sampler's default settings on 64 triples of an identity, a prompt and a seed;
+the ablation covers every update rule, with and without views, and three scales, on fewer triples.  Views, rule and scale were chosen on
+other identities (`--people tuning`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from world import Triples, World, machine, similarity
+
+from rectifid_core.identity import encode_identity
+from rectifid_core.solver import RULES, Best, solve
+
+RESULTS = Path(__file__).parent / "results"
+AT = (0, 1, 2, 5, 10, 15, 20, 30, 40, 60, 80, 100)
+DEFAULTS = {"rule": "accumulated", "views": 4, "scale": 1.0, "last_offset": True, "damping": 0.5}
+
+
+class Each:
+    """A batch in which each sample has an identity, hence an energy, of its own."""
+
+    def __init__(self, energies):
+        self.energies = energies
+
+    def __call__(self, image, iteration):
+        seen = [energy(x[None], iteration) for energy, x in zip(self.energies, image, strict=True)]
+        return type(seen[0])(*(torch.cat([getattr(one, name) for one in seen]) for name in ("energy", "similarity", "crop")))
+
+
+def run(world: World, triples: Triples, settings: dict, iterations: int, batch: int = 16) -> dict:
+    """One row: means over the triples at each recorded iteration, of the best iterate so far as the sampler keeps it."""
+    parts, images, seconds = [], {}, 0.0
+    for start in range(0, len(triples), batch):
+        part = triples.part(slice(start, start + batch))
+        flow = world.flow(part.prompts)
+        energies = [encode_identity(world.guide, x[None]).energy(settings["views"], 0) for x in part.references]
+        best, seen, begin = Best(), [], time.perf_counter()
+        arguments = {key: settings[key] for key in ("rule", "scale", "last_offset", "damping")}
+        for iterate in solve(flow, world.decode, Each(energies), part.noise, iterations=iterations, **arguments):
+            best.update(iterate)
+            if iterate.number in AT and iterate.number <= iterations:
+                picture = best.image
+                seen.append(
+                    torch.stack(
+                        [
+                            similarity(world.judge, picture, part.references),
+                            best.similarity,
+                            world.prompt_accuracy(picture, part.scenes, part.named),
+                        ]
+                    )
+                )
+                images.setdefault(iterate.number, []).append(picture)
+        seconds += time.perf_counter() - begin
+        parts.append(torch.stack(seen))
+    measured = torch.cat(parts, dim=2)
+    judge, guide, prompt = measured.mean(dim=2).T.tolist()
+    row = {
+        **settings,
+        "n": len(triples),
+        "iterations": [i for i in AT if i <= iterations],
+        "judge": judge,
+        "guide": guide,
+        "prompt": prompt,
+        "judge_sem": (measured[:, 0].std(dim=1) / len(triples) ** 0.5).tolist(),
+        "seconds_per_iteration": seconds / len(triples) / max(iterations, 1),
+    }
+    return {"row": row, "images": {number: torch.cat(pictures) for number, pictures in images.items()}}
+
+
+def yardstick(world: World, triples: Triples) -> dict[str, float]:
+    return {name: similarity(getattr(world, name), triples.others, triples.references).mean().item() for name in ("judge", "guide")}
+
+
+def gain(row: dict, ceiling: float, iteration: int) -> float:
+    unguided, guided = row["judge"][0], row["judge"][row["iterations"].index(iteration)]
+    return (guided - unguided) / (ceiling - unguided)
+
+
+def prompt_drop(row: dict, iteration: int) -> float:
+    return 100 * (row["prompt"][0] - row["prompt"][row["iterations"].index(iteration)])
+
+
+def ablation() -> list[dict]:
+    rows = []
+    for rule in RULES:
+        for views in (4, 0):
+            for scale in (0.5, 1.0, 2.0):
+                rows.append({**DEFAULTS, "rule": rule, "views": views, "scale": scale})
+    return rows
+
+
+def save(results: dict, path: Path) -> None:
+    RESULTS.mkdir(exist_ok=True)
+    path.write_text(json.dumps(results, indent=1) + "\n")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", choices=("main", "ablation"))
+    parser.add_argument("--n", type=int, default=64)
+    parser.add_argument("--ablation-n", type=int, default=16)
+    parser.add_argument("--iterations", type=int, default=100)
+    parser.add_argument("--fresh", action="store_true", help="measure rows again that are in the results already")
+    arguments = parser.parse_args()
+    torch.set_grad_enabled(False)
+    world, path = World(), RESULTS / "identity.json"
+    results = json.loads(path.read_text()) if path.exists() and not arguments.fresh else {"rows": []}
+    results["machine"] = machine()
+
+    if arguments.only != "ablation" and "gain_at_20" not in results:
+        triples = Triples.draw(arguments.n, "evaluation")
+        ceiling = yardstick(world, triples)
+        done = run(world, triples, DEFAULTS, arguments.iterations)
+        row = done["row"]
+        results |= {
+            "gain_at_20": gain(row, ceiling["judge"], 20),
+            "gain_at_100": gain(row, ceiling["judge"], 100),
+            "prompt_drop": prompt_drop(row, 20),
+            "prompt_drop_at_100": prompt_drop(row, 100),
+            "n": arguments.n,
+            "ceiling": ceiling,
+            "main": row,
+        }
+        save(results, path)
+        grid(triples, done["images"], RESULTS / "identity_grid.png")
+    if arguments.only != "main":
+        triples = Triples.draw(arguments.ablation_n, "evaluation")
+        results["ablation_ceiling"] = yardstick(world, triples)
+        known = [{name: row[name] for name in DEFAULTS} for row in results["rows"]]
+        for settings in ablation():
+            if settings not in known:
+                results["rows"].append(run(world, triples, settings, arguments.iterations)["row"])
+                save(results, path)
+                last = results["rows"][-1]
+                print({name: last[name] for name in ("rule", "views", "scale")}, f"judge {last['judge'][-1]:.3f}", flush=True)
+    plot(results, RESULTS / "identity.png")
+    print(json.dumps({name: value for name, value in results.items() if name not in ("rows", "main")}, indent=1))
+
+
+# --- pictures ----------------------------------------------------------------------------------------------------------
+
+
+def grid(triples: Triples, images: dict[int, torch.Tensor], path: Path, people: int = 6) -> None:
+    """A row for each person: the reference, the unguided picture, and the guided one after 5, 20 and 100 iterations."""
+    from PIL import Image, ImageDraw
+
+    columns = {"reference": triples.references, "unguided": images[0]}
+    columns |= {f"{i} iterations": images[i] for i in (5, 20, 100) if i in images}
+    side, head, foot = 160, 22, 16
+    sheet = Image.new("RGB", (side * len(columns), head + people * (side + foot)), "white")
+    pen = ImageDraw.Draw(sheet)
+    for x, (title, pictures) in enumerate(columns.items()):
+        pen.text((x * side + 6, 5), title, fill="black", font_size=13)
+        for y in range(people):
+            picture = Image.fromarray((pictures[y].clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy())
+            sheet.paste(picture.resize((side - 4, side - 4), Image.Resampling.LANCZOS), (x * side + 2, head + y * (side + foot) + 2))
+    for y in range(people):
+        pen.text((6, head + y * (side + foot) + side - 1), triples.prompts[y], fill="black", font_size=11)
+    sheet.save(path)
+
+
+def plot(results: dict, path: Path) -> None:
+    """The judge's similarity over the iterations: each rule with and without views at scale 1, then the scales of each rule."""
+    from matplotlib.figure import Figure
+
+    if not results["rows"]:
+        return
+    figure = Figure((12, 8), layout="constrained")
+    panels = figure.subplots(2, 3).ravel()
+    ceiling = results["ablation_ceiling"]["judge"]
+    colors = dict(zip(RULES, ("tab:blue", "tab:green", "tab:orange", "tab:red"), strict=True))
+    for row in results["rows"]:
+        style = "-" if row["views"] else "--"
+        name = f"{row['rule']}, {row['views'] or 'no'} views"
+        if row["scale"] == 1.0:
+            panels[0].plot(row["iterations"], row["judge"], style, color=colors[row["rule"]], label=name)
+            panels[1].plot(row["iterations"], np.array(row["guide"]) - row["judge"], style, color=colors[row["rule"]])
+        panel = panels[2 + RULES.index(row["rule"])]
+        shade = {0.5: 0.4, 1.0: 0.7, 2.0: 1.0}[row["scale"]]
+        panel.plot(row["iterations"], row["judge"], style, color=colors[row["rule"]], alpha=shade, label=f"scale {row['scale']}, {row['views'] or 'no'} views")
+    panels[0].set_title("judge's similarity, scale 1")
+    panels[1].set_title("guide's similarity less the judge's (self-deception)")
+    for rule in RULES:
+        panels[2 + RULES.index(rule)].set_title(f"{rule}: judge, by scale")
+    for panel in (panels[0], *panels[2:]):
+        panel.axhline(ceiling, color="gray", linestyle=":", label="another scene, drawn")
+        panel.legend(fontsize=6)
+    for panel in panels:
+        panel.set_xlabel("iteration")
+        panel.grid(alpha=0.3)
+    figure.suptitle(f"{results['rows'][0]['n']} new identities, 4 steps; {results['machine']}", fontsize=9)
+    figure.savefig(path, dpi=110)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,151 @@
+"""The embedded world without a server: the flow, the decoder, the recognisers, and the questions that a benchmark asks of them.
+
+Needs COMFYUI_PATH (the flow is the host's own MMDiT) and demo/weights.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT), str(ROOT / "demo")]
+
+from autoencoder import Autoencoder  # noqa: E402
+from data import EVALUATION, TUNING  # noqa: E402
+from portrait import ATTRIBUTES, Identity, Scene, draw, write_prompt  # noqa: E402
+from train_flow import BOUNDARIES, Tokens, Velocity  # noqa: E402
+
+from rectifid_core.discriminator import EmbeddingDiscriminator  # noqa: E402
+from rectifid_core.onnx_network import load_onnx  # noqa: E402
+
+WEIGHTS = ROOT / "demo" / "weights"
+SEEDS = {"evaluation": EVALUATION, "tuning": TUNING}
+
+
+def floats(name: str) -> dict[str, Tensor]:
+    state = load_file(WEIGHTS / f"{name}.safetensors")
+    return {key: value.float() if value.is_floating_point() else value for key, value in state.items()}
+
+
+class World:
+    """velocity(z, sigma, tokens), decode(z) of model latents, and the three networks that look at pictures."""
+
+    def __init__(self):
+        text = floats("text_encoder")
+        self.model = Velocity([0] * (text["tokens.weight"].shape[0] - 1), autocast=False)
+        self.model.text.load_state_dict(text)
+        self.model.flow.load_state_dict(floats("flow"))
+        self.model.eval().requires_grad_(False)
+        self.autoencoder = Autoencoder()
+        self.autoencoder.load_state_dict(floats("autoencoder"))
+        self.autoencoder.eval().requires_grad_(False)
+        self.guide, self.judge = (self.recogniser(name) for name in ("guide", "judge"))
+        self.reader = load_onnx(WEIGHTS / "attributes.onnx")
+        self.tokenize = Tokens()
+
+    @staticmethod
+    def recogniser(name: str) -> EmbeddingDiscriminator:
+        return EmbeddingDiscriminator(load_onnx(WEIGHTS / f"recogniser_{name}.onnx"), name=name, digest="", input_size=64)
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Model latents -> pictures in [0, 1]; the clamp keeps its gradient."""
+        x = self.autoencoder.decode(z / Autoencoder.HOST_SCALE + Autoencoder.HOST_SHIFT) / 2 + 0.5
+        return x + (x.clamp(0, 1) - x).detach()
+
+    def flow(self, prompts: list[str]) -> PromptedFlow:
+        return PromptedFlow(self, torch.tensor([self.tokenize(prompt) for prompt in prompts]))
+
+    @torch.no_grad()
+    def prompt_accuracy(self, images: Tensor, scenes: list[Scene], named: list[dict[str, str]]) -> Tensor:
+        """Share of each image's named attributes that the reader finds, (B,)."""
+        size = (64, 64)
+        crops = torch.nn.functional.interpolate(images, size, mode="bilinear", antialias=True)
+        groups = self.reader(crops * 2 - 1).split([len(choices) for choices in ATTRIBUTES.values()], 1)
+        right = torch.zeros(len(images))
+        for (name, choices), group in zip(ATTRIBUTES.items(), groups, strict=True):
+            found = group.argmax(1).tolist()
+            right += torch.tensor([name in n and choices[f] == n[name] for n, f in zip(named, found, strict=True)]).float()
+        return right / torch.tensor([float(len(n)) for n in named])
+
+
+class PromptedFlow:
+    """The four windows of the embedded flow, one prompt per sample."""
+
+    def __init__(self, world: World, tokens: Tensor):
+        self.flow, self.tokens = world.model.flow, tokens
+        with torch.no_grad():
+            self.context, self.pooled = world.model.text(tokens)
+
+    def __len__(self) -> int:
+        return len(BOUNDARIES) - 1
+
+    def velocity(self, z: Tensor, sigma: Tensor) -> Tensor:
+        return self.flow(z, 1000 * sigma.expand(len(z)), y=self.pooled, context=self.context)
+
+    def step(self, k: int, z: Tensor) -> Tensor:
+        return z + (BOUNDARIES[k + 1] - BOUNDARIES[k]) * self.velocity(z, BOUNDARIES[k])
+
+    def end_displacement(self, k: int, z: Tensor) -> Tensor:
+        return (BOUNDARIES[k + 1] - BOUNDARIES[k]) * self.velocity(z, BOUNDARIES[k + 1])
+
+    def weight(self, k: int) -> float:
+        return 1.0
+
+
+@dataclass
+class Triples:
+    """n questions: a new identity's reference picture, a prompt for another scene, a noise; and the answer's yardstick."""
+
+    references: Tensor
+    others: Tensor  # another scene of the same identity, drawn: the best that a guided picture can be expected to score
+    prompts: list[str]
+    scenes: list[Scene]
+    named: list[dict[str, str]]
+    noise: Tensor
+
+    @classmethod
+    def draw(cls, n: int, people: str) -> Triples:
+        references, others, prompts, scenes, named, noise = [], [], [], [], [], []
+        for seed in range(SEEDS[people] + 10_000, SEEDS[people] + 10_000 + n):
+            identity, rng = Identity.sample(np.random.default_rng(seed)), np.random.default_rng([seed, 3])
+            references.append(np.asarray(draw(identity, Scene.sample(rng))))
+            scene = Scene.sample(rng)
+            others.append(np.asarray(draw(identity, scene)))
+            prompt, mentioned = write_prompt(scene)
+            prompts.append(prompt)
+            scenes.append(scene)
+            named.append(mentioned)
+            noise.append(torch.randn(16, 16, 16, generator=torch.Generator().manual_seed(seed)))
+        pictures = (torch.from_numpy(np.stack(x)).permute(0, 3, 1, 2).float() / 255 for x in (references, others))
+        return cls(*pictures, prompts, scenes, named, torch.stack(noise))
+
+    def part(self, rows: slice) -> Triples:
+        return Triples(*(getattr(self, name)[rows] for name in self.__dataclass_fields__))
+
+    def __len__(self) -> int:
+        return len(self.prompts)
+
+
+@torch.no_grad()
+def similarity(discriminator, images: Tensor, references: Tensor) -> Tensor:
+    """Cosine of each image to its own reference, (B,)."""
+    embed = [discriminator.embed(discriminator.crop(x, discriminator.locate(x))) for x in (images, references)]
+    return (embed[0] * embed[1]).sum(1)
+
+
+def machine() -> str:
+    """What this was measured on, in words."""
+    name = platform.processor() or platform.machine()
+    if Path("/proc/cpuinfo").exists():
+        models = [line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+        name = models[0] if models else name
+    return f"{name}, {os.cpu_count()} cores, {platform.system()}, torch {torch.__version__}"

@@ -1,0 +1,64 @@
+"""The training pictures, drawn once and kept under demo/cache (not committed).
+
+    python demo/data.py        # four minutes on two cores, 2.6 GB
+
+`scenes`: one picture each of SCENES different people, for the autoencoder and the flow.  `guide`, `judge`: PEOPLE people each, in
+MOMENTS scenes, at the recognisers' 64 pixels.  No person is in two of the sets: each set draws its people from its own range of seeds,
+and the seeds from `EVALUATION` up are never trained on.
+"""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+from portrait import ATTRIBUTES, Identity, Scene, draw, write_prompt
+
+CACHE = Path(__file__).parent / "cache"
+SIZE, RECOGNISER_SIZE = 128, 64
+SCENES, PEOPLE, MOMENTS = 40_000, 2_500, 12
+FIRST_SEED = {"scenes": 1_000_000, "guide": 2_000_000, "judge": 3_000_000}
+TUNING, EVALUATION = 4_000_000, 5_000_000
+CHUNK = 1_000
+
+
+def _draw_scenes(start: int):
+    pictures, prompts, labels = [], [], []
+    for seed in range(FIRST_SEED["scenes"] + start, FIRST_SEED["scenes"] + start + CHUNK):
+        rng = np.random.default_rng(seed)
+        identity, scene = Identity.sample(rng), Scene.sample(rng)
+        pictures.append(np.asarray(draw(identity, scene, SIZE)))
+        prompts.append([write_prompt(scene, rng, mention)[0] for mention in (1.0, 0.8, 0.6, 0.3)])
+        labels.append([choices.index(getattr(scene, name)) for name, choices in ATTRIBUTES.items()])
+    return np.stack(pictures), prompts, labels
+
+
+def _draw_people(job: tuple[str, int]) -> np.ndarray:
+    name, start = job
+    pictures = []
+    for seed in range(FIRST_SEED[name] + start, FIRST_SEED[name] + start + CHUNK // 10):
+        identity, rng = Identity.sample(np.random.default_rng(seed)), np.random.default_rng([seed, 1])
+        moments = [draw(identity, Scene.sample(rng), SIZE).reduce(SIZE // RECOGNISER_SIZE) for _ in range(MOMENTS)]
+        pictures.append(np.stack([np.asarray(moment) for moment in moments]))
+    return np.stack(pictures)
+
+
+def build() -> None:
+    CACHE.mkdir(exist_ok=True)
+    with ProcessPoolExecutor() as pool:
+        if not (CACHE / "scenes.npy").exists():
+            parts = list(pool.map(_draw_scenes, range(0, SCENES, CHUNK)))
+            (CACHE / "scenes.json").write_text(json.dumps([prompt for part in parts for prompt in part[1]]))
+            np.save(CACHE / "labels.npy", np.concatenate([part[2] for part in parts]))
+            np.save(CACHE / "scenes.npy", np.concatenate([part[0] for part in parts]))
+        for name in ("guide", "judge"):
+            if not (CACHE / f"{name}.npy").exists():
+                parts = pool.map(_draw_people, [(name, start) for start in range(0, PEOPLE, CHUNK // 10)])
+                np.save(CACHE / f"{name}.npy", np.concatenate(list(parts)))
+
+
+if __name__ == "__main__":
+    build()

@@ -1,0 +1,215 @@
+"""Trains the two recognisers, one that guides and one that only judges, and the attribute reader that scores the prompt.
+
+    python demo/train_recognisers.py guide --minutes 12
+    python demo/train_recognisers.py judge --minutes 12
+    python demo/train_recognisers.py attributes --minutes 5
+
+The recognisers differ in people (disjoint), seed and architecture.  Both are trained against small adversarial changes of the picture
+(one gradient step within a ball), so that their gradients follow what people see rather than single pixels.  Each is exported to
+demo/weights as ONNX, input (B, 3, 64, 64) RGB in [-1, 1]; each stage resumes from demo/cache.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from data import CACHE, EVALUATION, MOMENTS, RECOGNISER_SIZE, SIZE
+from portrait import ATTRIBUTES, Identity, Scene, draw
+
+WEIGHTS = CACHE.parent / "weights"
+TEMPERATURE = 0.08
+ADVERSARY = 3.0  # L2 radius of the adversarial change of a 3 x 64 x 64 picture in [-1, 1]
+
+
+class ResidualRecogniser(nn.Module):
+    """The guide: strided residual convolutions, global average."""
+
+    def __init__(self, features: int = 128):
+        super().__init__()
+        self.stem = nn.Conv2d(3, 24, 4, stride=2, padding=1)
+        widths = (24, 48, 80, 112)
+        self.down = nn.ModuleList(nn.Conv2d(a, b, 4, stride=2, padding=1) for a, b in zip(widths, widths[1:], strict=False))
+        self.blocks = nn.ModuleList(
+            nn.Sequential(nn.SiLU(), nn.Conv2d(w, w, 3, padding=1), nn.SiLU(), nn.Conv2d(w, w, 3, padding=1)) for w in widths
+        )
+        self.head = nn.Linear(112 * 16, features)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        x = x + self.blocks[0](x)
+        for down, block in zip(self.down, self.blocks[1:], strict=True):
+            x = down(F.silu(x))
+            x = x + block(x)
+        return self.head(F.silu(x).flatten(1))
+
+
+class PlainRecogniser(nn.Module):
+    """The judge: a plain stack of wide-kernel convolutions with another depth, width and activation."""
+
+    def __init__(self, features: int = 128):
+        super().__init__()
+        self.net = nn.Sequential(
+            nn.Conv2d(3, 32, 5, stride=2, padding=2),
+            nn.ELU(),
+            nn.Conv2d(32, 32, 3, padding=1),
+            nn.ELU(),
+            nn.Conv2d(32, 64, 5, stride=2, padding=2),
+            nn.ELU(),
+            nn.Conv2d(64, 64, 3, padding=1),
+            nn.ELU(),
+            nn.Conv2d(64, 96, 3, stride=2, padding=1),
+            nn.ELU(),
+            nn.Conv2d(96, 96, 3, padding=1),
+            nn.ELU(),
+            nn.Conv2d(96, 128, 3, stride=2, padding=1),
+            nn.ELU(),
+            nn.Flatten(),
+            nn.Linear(128 * 16, features),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.net(x)
+
+
+class AttributeReader(nn.Module):
+    """The attributes that a prompt names, one group of logits each, concatenated in the order of `portrait.ATTRIBUTES`."""
+
+    def __init__(self):
+        super().__init__()
+        self.net = ResidualRecogniser(sum(len(choices) for choices in ATTRIBUTES.values()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.net(x)
+
+
+def augment(x: Tensor) -> Tensor:
+    """Shift, rotation and scale, blur, contrast and noise: what a generated picture may differ by and still show the same person."""
+    b = x.shape[0]
+    angle, scale = 0.1 * torch.randn(b), 1 + 0.08 * torch.randn(b)
+    cos, sin = scale * torch.cos(angle), scale * torch.sin(angle)
+    theta = torch.stack([torch.stack([cos, -sin, 0.06 * torch.randn(b)], 1), torch.stack([sin, cos, 0.06 * torch.randn(b)], 1)], 1)
+    x = F.grid_sample(x, F.affine_grid(theta, list(x.shape), align_corners=False), padding_mode="border", align_corners=False)
+    blurred = F.avg_pool2d(F.pad(x, (1, 1, 1, 1), mode="replicate"), 3, 1)
+    x = x + torch.rand(b, 1, 1, 1) * (blurred - x)
+    x = x * (1 + 0.12 * torch.randn(b, 1, 1, 1)) + 0.06 * torch.randn(b, 3, 1, 1)
+    return (x + 0.12 * torch.rand(b, 1, 1, 1) * torch.randn_like(x)).clamp(-1, 1)
+
+
+def contrast(features: Tensor, people: Tensor) -> Tensor:
+    """Supervised contrastive loss (Khosla et al. 2020): the cosine to the same person against that to all others in the batch."""
+    features = F.normalize(features.float(), dim=1)
+    logits = features @ features.T / TEMPERATURE
+    itself = torch.eye(len(people), dtype=torch.bool)
+    logits = logits.masked_fill(itself, -1e4)
+    same = (people[:, None] == people[None]) & ~itself
+    return -(F.log_softmax(logits, 1) * same).sum(1).div(same.sum(1)).mean()
+
+
+def read_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    groups = logits.float().split([len(choices) for choices in ATTRIBUTES.values()], 1)
+    return sum(F.cross_entropy(group, labels[:, i]) for i, group in enumerate(groups))
+
+
+def adversary(loss, x: Tensor) -> Tensor:
+    """x moved one step up the loss from a random start, within the ball of radius ADVERSARY."""
+    radius = ADVERSARY * torch.rand(x.shape[0], 1, 1, 1)
+    start = torch.randn_like(x)
+    start = (x + 0.5 * radius * start / start.flatten(1).norm(dim=1).view(-1, 1, 1, 1)).requires_grad_(True)
+    (gradient,) = torch.autograd.grad(loss(start), start)
+    step = gradient / gradient.flatten(1).norm(dim=1).view(-1, 1, 1, 1).clamp(min=1e-12)
+    return (start + radius * step).detach().clamp(-1, 1)
+
+
+def train(name: str, minutes: float, people_per_batch: int = 48, moments: int = 3) -> nn.Module:
+    torch.manual_seed({"guide": 11, "judge": 22, "attributes": 33}[name])
+    model = {"guide": ResidualRecogniser, "judge": PlainRecogniser, "attributes": AttributeReader}[name]()
+    optimizer = torch.optim.AdamW(model.parameters(), 1e-3, weight_decay=0.01)
+    step, spent, checkpoint = 0, 0.0, CACHE / f"{name}.pt"
+    if checkpoint.exists():
+        state = torch.load(checkpoint, weights_only=True)
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        step, spent = state["step"], state["spent"]
+    source = np.load(CACHE / ("scenes.npy" if name == "attributes" else f"{name}.npy"), mmap_mode="r")
+    labels = torch.from_numpy(np.load(CACHE / "labels.npy"))
+    rng, start = np.random.default_rng(step), time.time() - spent
+    while (share := (time.time() - start) / (60 * minutes)) < 1:
+        for group in optimizer.param_groups:
+            group["lr"] = 1e-3 * min(1, step / 100) * min(1.0, max(0.02, 1.6 * (1 - share)))
+        if name == "attributes":
+            at = np.sort(rng.integers(0, len(source), 128))
+            x, target = torch.from_numpy(source[at]), labels[at]
+            x = F.avg_pool2d(x.permute(0, 3, 1, 2).float(), SIZE // RECOGNISER_SIZE)
+            measure = read_loss
+        else:
+            who = rng.choice(len(source), people_per_batch, replace=False)
+            when = np.stack([rng.choice(MOMENTS, moments, replace=False) for _ in who])
+            x = torch.from_numpy(source[who[:, None], when]).flatten(0, 1).permute(0, 3, 1, 2).float()
+            target, measure = torch.arange(people_per_batch).repeat_interleave(moments), contrast
+        x = augment(x / 127.5 - 1) if name != "attributes" else x / 127.5 - 1 + 0.05 * torch.randn_like(x)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            if step > 300:
+                x = adversary(lambda start, target=target, measure=measure: measure(model(start), target), x)
+            loss = measure(model(x), target)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 5.0)
+        optimizer.step()
+        step += 1
+        if step % 200 == 0:
+            print(f"{step} {share:.0%} loss {loss.item():.3f}", flush=True)
+            torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step, "spent": time.time() - start}, checkpoint)
+    return model.eval()
+
+
+@torch.no_grad()
+def rank(model: nn.Module, people: int = 200) -> dict[str, float]:
+    """Share of new people whose second scene is nearest to their own first one among `people`, and the mean cosines."""
+    pictures = []
+    for seed in range(EVALUATION, EVALUATION + people):
+        identity, rng = Identity.sample(np.random.default_rng(seed)), np.random.default_rng([seed, 1])
+        pictures += [np.asarray(draw(identity, Scene.sample(rng), SIZE).reduce(SIZE // RECOGNISER_SIZE)) for _ in range(2)]
+    x = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1
+    features = F.normalize(model(x), dim=1)
+    cosine = features[0::2] @ features[1::2].T
+    first = (cosine.argmax(1) == torch.arange(people)).float().mean().item()
+    others = cosine[~torch.eye(people, dtype=torch.bool)]
+    return {"rank1": first, "same": cosine.diagonal().mean().item(), "other": others.mean().item(), "other_std": others.std().item()}
+
+
+@torch.no_grad()
+def read_accuracy(model: nn.Module, count: int = 500) -> dict[str, float]:
+    scenes = [Scene.sample(np.random.default_rng([EVALUATION + i, 2])) for i in range(count)]
+    people = [Identity.sample(np.random.default_rng(EVALUATION + i)) for i in range(count)]
+    pictures = [np.asarray(draw(who, scene, SIZE).reduce(SIZE // RECOGNISER_SIZE)) for who, scene in zip(people, scenes, strict=True)]
+    logits = model(torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1)
+    groups = logits.split([len(choices) for choices in ATTRIBUTES.values()], 1)
+    accuracy = {}
+    for (name, choices), group in zip(ATTRIBUTES.items(), groups, strict=True):
+        truth = torch.tensor([choices.index(getattr(scene, name)) for scene in scenes])
+        accuracy[name] = (group.argmax(1) == truth).float().mean().item()
+    return accuracy
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("name", choices=("guide", "judge", "attributes"))
+    parser.add_argument("--minutes", type=float, default=10)
+    arguments = parser.parse_args()
+    model = train(arguments.name, arguments.minutes)
+    print(read_accuracy(model) if arguments.name == "attributes" else rank(model))
+    WEIGHTS.mkdir(exist_ok=True)
+    file = WEIGHTS / (f"{arguments.name}.onnx" if arguments.name == "attributes" else f"recogniser_{arguments.name}.onnx")
+    example = torch.zeros(2, 3, RECOGNISER_SIZE, RECOGNISER_SIZE)
+    axes = {"image": {0: "batch"}, "features": {0: "batch"}}
+    torch.onnx.export(model, (example,), str(file), input_names=["image"], output_names=["features"], dynamic_axes=axes, dynamo=False)
+
+
+if __name__ == "__main__":
+    main()
