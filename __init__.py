@@ -1,0 +1,16 @@
+"""RectifID for ComfyUI: the entry point that the host looks for."""
+
+from comfy_api.latest import ComfyExtension
+
+from .nodes import NODES
+
+WEB_DIRECTORY = "./web"
+
+
+class RectifIDExtension(ComfyExtension):
+    async def get_node_list(self):
+        return NODES
+
+
+async def comfy_entrypoint():
+    return RectifIDExtension()

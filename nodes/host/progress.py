@@ -1,0 +1,42 @@
+"""Shows a running solver on its node: bar, picture, and a line that says how similar it is by now."""
+
+from __future__ import annotations
+
+import logging
+
+import torch
+from comfy.utils import ProgressBar
+from PIL import Image
+from server import PromptServer
+
+from ...rectifid_core.solver import Iterate
+
+PREVIEW_PIXELS = 512
+
+
+class Progress:
+    """One step of the bar for each of ``iterations + 1`` iterates of the node ``node_id``."""
+
+    def __init__(self, iterations: int, node_id: str | None):
+        self._iterations, self._node_id = iterations, node_id
+        self._bar = ProgressBar(iterations + 1, node_id=node_id)
+
+    def show(self, iterate: Iterate) -> None:
+        similarity = " ".join(f"{each:.3f}" for each in iterate.similarity.tolist())
+        line = f"iteration {iterate.number} of {self._iterations}: similarity {similarity}"
+        logging.info("RectifID %s", line)
+        self.say(line)
+        preview = ("JPEG", _picture(iterate.image), PREVIEW_PIXELS)
+        self._bar.update_absolute(iterate.number + 1, preview=preview)
+
+    def say(self, text: str) -> None:
+        """Writes ``text`` on the node, where there is a server to carry it."""
+        server = getattr(PromptServer, "instance", None)
+        if server is not None and self._node_id is not None:
+            server.send_progress_text(text, self._node_id)
+
+
+def _picture(image: torch.Tensor) -> Image.Image:
+    """The batch ``(B, 3, H, W)`` side by side."""
+    row = torch.cat(list(image), dim=-1).movedim(0, -1)
+    return Image.fromarray((row.cpu() * 255).round().byte().numpy())

@@ -1,0 +1,128 @@
+"""The solver in the place of one of the host's samplers.
+
+The host's guider prepares everything (weights, hooks, ControlNets, masks, regions, wrappers) and then runs it as it
+runs `euler`, so that all of it passes through.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import Any
+
+import comfy.sample
+import comfy.samplers
+from comfy.model_patcher import ModelPatcher
+from comfy.sd import VAE
+from torch import Tensor
+
+from ...rectifid_core.interfaces import Energy
+from ...rectifid_core.solver import Best, Iterate, solve
+from .autograd import differentiable, differentiable_clone, normal, refuse_changing_weights, resident
+from .decoder import VAEDecoder, refuse_other_vaes
+from .discriminator import fully_loaded
+from .flow import EulerFlow, refuse_other_models
+from .memory import load_together, reserve_backward
+
+_RATIOS = ("downscale_ratio_spacial", "downscale_ratio_temporal")  # newer hosts put them into an empty latent
+
+
+def sample(
+    model: ModelPatcher,
+    vae: VAE,
+    positive: list,
+    negative: list,
+    latent: dict[str, Any],
+    energy: Energy,
+    networks: list[ModelPatcher],
+    *,
+    seed: int,
+    steps: int,
+    cfg: float,
+    scheduler: str,
+    denoise: float,
+    keep: str,
+    on_iterate: Callable[[Iterate, Best], bool],
+    **settings: Any,
+) -> tuple[dict[str, Any], Tensor]:
+    """KSampler with `euler`, guided: the host's LATENT and its decoded image, ``(B, 3, H, W)`` in [0, 1].
+
+    energy, and the ``networks`` that it runs; keep: "best" or "last" iterate; on_iterate: called with each iterate and
+    the best so far, True ends the run; settings: the solver's.  With ``iterations=0`` the latent is KSampler's to the
+    bit.
+
+    Raises ValueError, in a user's words, for a MODEL, VAE or latent that cannot be guided.
+    """
+    refuse_other_models(model)
+    refuse_other_vaes(vae, model)
+    samples = _prepare_latent(model, latent)
+    noise = comfy.sample.prepare_noise(samples, seed, latent.get("batch_index"))
+
+    guided = settings["iterations"] > 0
+    model = differentiable_clone(model) if guided else model.clone()
+    autoencoder = resident(vae.patcher) if guided else vae.patcher
+    load_together(model, [autoencoder, *networks])
+    sigmas = comfy.samplers.KSampler(model, steps, model.load_device, "euler", scheduler, denoise).sigmas
+    if guided:
+        reserve_backward(model, vae, len(sigmas) - 1 if settings["gradient"] == "full" else 1)
+
+    sampler = AnchoredSampler(vae, autoencoder, energy, networks, keep, on_iterate, settings)
+    samples = comfy.sample.sample_custom(
+        model, noise, cfg, sampler, sigmas, positive, negative, samples, latent.get("noise_mask"), seed=seed
+    )
+    latent = {key: value for key, value in latent.items() if key not in _RATIOS}
+    return {**latent, "samples": samples}, sampler.image
+
+
+class AnchoredSampler(comfy.samplers.Sampler):
+    """After the guider has run it, ``image`` is what the returned latent decodes to, ``(B, 3, H, W)`` in [0, 1]."""
+
+    image: Tensor
+
+    def __init__(self, vae, autoencoder, energy, networks, keep, on_iterate, settings):
+        self._vae, self._autoencoder = vae, autoencoder
+        self._energy, self._networks = energy, networks
+        self._keep, self._on_iterate = keep, on_iterate
+        self._settings = settings
+
+    def sample(
+        self, model_wrap, sigmas, extra_args, callback, noise, latent_image=None, denoise_mask=None, disable_pbar=False
+    ):
+        guided = self._settings["iterations"] > 0
+        if guided:
+            refuse_changing_weights(model_wrap.conds)
+        for network in self._networks:
+            fully_loaded(network)
+        loaded = [patcher.model for patcher in (model_wrap.model_patcher, *model_wrap.loaded_models)]
+        with differentiable(loaded) if guided else nullcontext():
+            model_wrap.conds = normal(model_wrap.conds)
+            sigmas, noise, latent_image, denoise_mask = normal((sigmas, noise, latent_image, denoise_mask))
+            model_sampling = model_wrap.inner_model.model_sampling
+            z0 = model_sampling.noise_scaling(sigmas[0], noise, latent_image, self.max_denoise(model_wrap, sigmas))
+            flow = EulerFlow(model_wrap, sigmas, extra_args, noise, latent_image, denoise_mask)
+            decode = VAEDecoder(self._vae, self._autoencoder.model, model_wrap.inner_model)
+            best = Best()
+            for iterate in solve(flow, decode, self._energy, z0, **self._settings):
+                best.update(iterate)
+                if self._on_iterate(iterate, best):
+                    break
+            kept = best if self._keep == "best" else iterate
+            self.image = kept.image
+            return model_sampling.inverse_noise_scaling(sigmas[-1], kept.latent)
+
+
+def _prepare_latent(model: ModelPatcher, latent: dict[str, Any]) -> Tensor:
+    """The latent as KSampler takes it; raises ValueError for one that is not an image of this model."""
+    samples = latent["samples"]
+    if samples.is_nested or samples.ndim not in (4, 5) or (samples.ndim == 5 and samples.shape[2] > 1):
+        raise ValueError("This latent is a video or a sound; guidance works on images. Use a latent of one frame.")
+    samples = comfy.sample.fix_empty_latent_channels(
+        model, samples, **{ratio: latent[ratio] for ratio in _RATIOS if ratio in latent}
+    )
+    channels = model.get_model_object("latent_format").latent_channels
+    if samples.shape[1] != channels:
+        raise ValueError(
+            f"The latent has {samples.shape[1]} channels and the model works on {channels}. Encode the image with the "
+            "VAE that belongs to the model, or use an empty latent."
+        )
+    return samples

@@ -1,0 +1,8 @@
+"""The sockets of the pack."""
+
+from comfy_api.latest import io
+
+Discriminator = io.Custom("RECTIFID_DISCRIMINATOR")
+Identity = io.Custom("RECTIFID_IDENTITY")
+Energy = io.Custom("RECTIFID_ENERGY")
+Report = io.Custom("RECTIFID_REPORT")
