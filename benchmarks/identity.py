@@ -1,12 +1,12 @@
 """How much of a new identity the guided picture gains, judged by a recogniser that did not guide.
 
-    COMFYUI_PATH=... python benchmarks/identity.py                # everything, about an hour on two cores; resumes row by row
+    COMFYUI_PATH=... python benchmarks/identity.py                # everything; resumes row by row
     COMFYUI_PATH=... python benchmarks/identity.py --only main    # the headline row
 
-With u, the judge's similarity of the unguided picture to the reference, g of the guided one and c of another drawn scene of the same
-identity, gain = (g - u) / (c - u).  The headline row has the sampler's default settings on 64 triples of an identity, a prompt and a seed;
-the ablation covers every update rule, with and without views, and three scales, on fewer triples.  Views, rule and scale were chosen on
-other identities (`--people tuning`).
+With u, the judge's similarity of the unguided picture to the reference, g of the guided one and c of another drawn
+scene of the same identity, gain = (g - u) / (c - u).  The headline row has the sampler's default settings on 64 triples
+of an identity, a prompt and a seed; the ablation covers every update rule, with and without views, and three scales, on
+fewer triples.  Views, rule and scale were chosen on other identities.
 """
 
 from __future__ import annotations
@@ -36,11 +36,14 @@ class Each:
 
     def __call__(self, image, iteration):
         seen = [energy(x[None], iteration) for energy, x in zip(self.energies, image, strict=True)]
-        return type(seen[0])(*(torch.cat([getattr(one, name) for one in seen]) for name in ("energy", "similarity", "crop")))
+        return type(seen[0])(
+            *(torch.cat([getattr(one, name) for one in seen]) for name in ("energy", "similarity", "crop"))
+        )
 
 
 def run(world: World, triples: Triples, settings: dict, iterations: int, batch: int = 16) -> dict:
-    """One row: means over the triples at each recorded iteration, of the best iterate so far as the sampler keeps it."""
+    """One row: means over the triples at each recorded iteration, of the best iterate so far as the sampler keeps
+    it."""
     parts, images, seconds = [], {}, 0.0
     for start in range(0, len(triples), batch):
         part = triples.part(slice(start, start + batch))
@@ -80,7 +83,10 @@ def run(world: World, triples: Triples, settings: dict, iterations: int, batch: 
 
 
 def yardstick(world: World, triples: Triples) -> dict[str, float]:
-    return {name: similarity(getattr(world, name), triples.others, triples.references).mean().item() for name in ("judge", "guide")}
+    return {
+        name: similarity(getattr(world, name), triples.others, triples.references).mean().item()
+        for name in ("judge", "guide")
+    }
 
 
 def gain(row: dict, ceiling: float, iteration: int) -> float:
@@ -144,12 +150,16 @@ def main() -> None:
                 results["rows"].append(run(world, triples, settings, arguments.iterations)["row"])
                 save(results, path)
                 last = results["rows"][-1]
-                print({name: last[name] for name in ("rule", "views", "scale")}, f"judge {last['judge'][-1]:.3f}", flush=True)
+                print(
+                    {name: last[name] for name in ("rule", "views", "scale")},
+                    f"judge {last['judge'][-1]:.3f}",
+                    flush=True,
+                )
     plot(results, RESULTS / "identity.png")
     print(json.dumps({name: value for name, value in results.items() if name not in ("rows", "main")}, indent=1))
 
 
-# --- pictures ----------------------------------------------------------------------------------------------------------
+# --- pictures -------------------------------------------------------------------------------------------------------
 
 
 def grid(triples: Triples, images: dict[int, torch.Tensor], path: Path, people: int = 6) -> None:
@@ -165,14 +175,18 @@ def grid(triples: Triples, images: dict[int, torch.Tensor], path: Path, people: 
         pen.text((x * side + 6, 5), title, fill="black", font_size=13)
         for y in range(people):
             picture = Image.fromarray((pictures[y].clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy())
-            sheet.paste(picture.resize((side - 4, side - 4), Image.Resampling.LANCZOS), (x * side + 2, head + y * (side + foot) + 2))
+            sheet.paste(
+                picture.resize((side - 4, side - 4), Image.Resampling.LANCZOS),
+                (x * side + 2, head + y * (side + foot) + 2),
+            )
     for y in range(people):
         pen.text((6, head + y * (side + foot) + side - 1), triples.prompts[y], fill="black", font_size=11)
     sheet.save(path)
 
 
 def plot(results: dict, path: Path) -> None:
-    """The judge's similarity over the iterations: each rule with and without views at scale 1, then the scales of each rule."""
+    """The judge's similarity over the iterations: each rule with and without views at scale 1, then the scales of
+    each rule."""
     from matplotlib.figure import Figure
 
     if not results["rows"]:
@@ -189,7 +203,14 @@ def plot(results: dict, path: Path) -> None:
             panels[1].plot(row["iterations"], np.array(row["guide"]) - row["judge"], style, color=colors[row["rule"]])
         panel = panels[2 + RULES.index(row["rule"])]
         shade = {0.5: 0.4, 1.0: 0.7, 2.0: 1.0}[row["scale"]]
-        panel.plot(row["iterations"], row["judge"], style, color=colors[row["rule"]], alpha=shade, label=f"scale {row['scale']}, {row['views'] or 'no'} views")
+        panel.plot(
+            row["iterations"],
+            row["judge"],
+            style,
+            color=colors[row["rule"]],
+            alpha=shade,
+            label=f"scale {row['scale']}, {row['views'] or 'no'} views",
+        )
     panels[0].set_title("judge's similarity, scale 1")
     panels[1].set_title("guide's similarity less the judge's (self-deception)")
     for rule in RULES:

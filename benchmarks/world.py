@@ -1,4 +1,5 @@
-"""The embedded world without a server: the flow, the decoder, the recognisers, and the questions that a benchmark asks of them.
+"""The embedded world without a server: the flow, the decoder, the recognisers, and the questions that a benchmark
+asks of them.
 
 Needs COMFYUI_PATH (the flow is the host's own MMDiT) and demo/weights.
 """
@@ -54,7 +55,9 @@ class World:
 
     @staticmethod
     def recogniser(name: str) -> EmbeddingDiscriminator:
-        return EmbeddingDiscriminator(load_onnx(WEIGHTS / f"recogniser_{name}.onnx"), name=name, digest="", input_size=64)
+        return EmbeddingDiscriminator(
+            load_onnx(WEIGHTS / f"recogniser_{name}.onnx"), name=name, digest="", input_size=64
+        )
 
     def decode(self, z: Tensor) -> Tensor:
         """Model latents -> pictures in [0, 1]; the clamp keeps its gradient."""
@@ -73,7 +76,9 @@ class World:
         right = torch.zeros(len(images))
         for (name, choices), group in zip(ATTRIBUTES.items(), groups, strict=True):
             found = group.argmax(1).tolist()
-            right += torch.tensor([name in n and choices[f] == n[name] for n, f in zip(named, found, strict=True)]).float()
+            right += torch.tensor(
+                [name in n and choices[f] == n[name] for n, f in zip(named, found, strict=True)]
+            ).float()
         return right / torch.tensor([float(len(n)) for n in named])
 
 
@@ -103,7 +108,8 @@ class PromptedFlow:
 
 @dataclass
 class Triples:
-    """n questions: a new identity's reference picture, a prompt for another scene, a noise; and the answer's yardstick."""
+    """n questions: a new identity's reference picture, a prompt for another scene, a noise; and the answer's
+    yardstick."""
 
     references: Tensor
     others: Tensor  # another scene of the same identity, drawn: the best that a guided picture can be expected to score
@@ -146,6 +152,10 @@ def machine() -> str:
     """What this was measured on, in words."""
     name = platform.processor() or platform.machine()
     if Path("/proc/cpuinfo").exists():
-        models = [line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+        models = [
+            line.split(":")[1].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if line.startswith("model name")
+        ]
         name = models[0] if models else name
     return f"{name}, {os.cpu_count()} cores, {platform.system()}, torch {torch.__version__}"

@@ -1,7 +1,8 @@
 """The embedded model's autoencoder: a picture to a latent of an eighth of its size with 16 channels, and back.
 
-Convolutions run at a quarter and an eighth of the picture's size only (space-to-depth does the rest), so that a decode and its
-gradient cost little.  It is trained with noise on the latent, which keeps neighbouring latents neighbouring pictures.
+Convolutions run at a quarter and an eighth of the picture's size only (space-to-depth does the rest), so that a
+decode and its gradient cost little.  It is trained with noise on the latent, which keeps neighbouring latents
+neighbouring pictures.
 """
 
 from __future__ import annotations
@@ -24,9 +25,9 @@ class _Residual(nn.Module):
 
 
 class Autoencoder(nn.Module):
-    """``encode``: (B, 3, H, W) in [-1, 1] -> (B, 16, H/8, W/8) with the mean and deviation in ``latent_mean`` and ``latent_std`` taken
-    out, so that the host's SD3 latent format (scale 1.5305, shift 0.0609) turns it into zero mean and unit variance.
-    ``decode`` is its inverse.  H and W are multiples of 8.
+    """``encode``: (B, 3, H, W) in [-1, 1] -> (B, 16, H/8, W/8) with the mean and deviation in ``latent_mean`` and
+    ``latent_std`` taken out, so that the host's SD3 latent format (scale 1.5305, shift 0.0609) turns it into zero
+    mean and unit variance. ``decode`` is its inverse.  H and W are multiples of 8.
     """
 
     HOST_SCALE, HOST_SHIFT = 1.5305, 0.0609

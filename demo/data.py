@@ -2,9 +2,9 @@
 
     python demo/data.py        # four minutes on two cores, 2.6 GB
 
-`scenes`: one picture each of SCENES different people, for the autoencoder and the flow.  `guide`, `judge`: PEOPLE people each, in
-MOMENTS scenes, at the recognisers' 64 pixels.  No person is in two of the sets: each set draws its people from its own range of seeds,
-and the seeds from `EVALUATION` up are never trained on.
+`scenes`: one picture each of SCENES different people, for the autoencoder and the flow.  `guide`, `judge`: PEOPLE
+people each, in MOMENTS scenes, at the recognisers' 64 pixels.  No person is in two of the sets: each set draws its
+people from its own range of seeds, and the seeds from `EVALUATION` up are never trained on.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
-
 from portrait import ATTRIBUTES, Identity, Scene, draw, write_prompt
 
 CACHE = Path(__file__).parent / "cache"

@@ -1,8 +1,8 @@
 """The world of the embedded model: cartoon portraits of people who do not exist.
 
-A portrait is an `Identity` (who: skin, face, hair, eyes, brows, nose, mouth, ears, glasses, beard, freckles) in a `Scene` (what a
-prompt names: expression, hat, shirt, background, position, light).  Vector shapes, drawn four times too large and averaged.
-Pillow and numpy only, so that the nodes can draw a reference without any further package.
+A portrait is an `Identity` (who: skin, face, hair, eyes, brows, nose, mouth, ears, glasses, beard, freckles) in a
+`Scene` (what a prompt names: expression, hat, shirt, background, position, light).  Vector shapes, drawn four times
+too large and averaged. Pillow and numpy only, so that the nodes can draw a reference without any further package.
 """
 
 from __future__ import annotations
@@ -44,7 +44,17 @@ ATTRIBUTES = {
 }
 
 SKINS = ((255, 224, 196), (241, 194, 150), (224, 172, 120), (198, 134, 86), (150, 96, 58), (100, 62, 40))
-HAIRS = ((32, 26, 24), (86, 52, 30), (150, 92, 44), (226, 184, 96), (196, 84, 36), (176, 176, 180), (222, 92, 150), (60, 128, 190), (74, 158, 110))
+HAIRS = (
+    (32, 26, 24),
+    (86, 52, 30),
+    (150, 92, 44),
+    (226, 184, 96),
+    (196, 84, 36),
+    (176, 176, 180),
+    (222, 92, 150),
+    (60, 128, 190),
+    (74, 158, 110),
+)
 HAIR_STYLES = ("bald", "crop", "parted", "long", "curly", "mohawk", "bun", "bob", "spiky")
 EYES = ((70, 44, 26), (54, 96, 176), (62, 132, 72), (120, 124, 130), (176, 116, 30))
 NOSES = ("button", "long", "wide", "pointed")
@@ -147,10 +157,12 @@ class Scene:
         return replace(self, shift_x=shift_x, shift_y=shift_y, tilt=tilt, scale=scale, side_light=side_light)
 
 
-# --- prompts -----------------------------------------------------------------------------------------------------------
+# --- prompts --------------------------------------------------------------------------------------------------------
 
 
-def write_prompt(scene: Scene, rng: np.random.Generator | None = None, mention: float = 1.0) -> tuple[str, dict[str, str]]:
+def write_prompt(
+    scene: Scene, rng: np.random.Generator | None = None, mention: float = 1.0
+) -> tuple[str, dict[str, str]]:
     """A prompt for the scene and the attributes that it names.
 
     Each attribute is named with probability ``mention``; a center position and normal light are never named.
@@ -180,7 +192,9 @@ def parse_prompt(prompt: str) -> dict[str, str]:
     named = {}
     for name in ("hat", "shirt", "background"):
         colors = "|".join(color for color in ATTRIBUTES[name] if color != "none")
-        if found := re.search(rf"\b({colors})(?: \w+)? {name}\b", words) or re.search(rf"\b{name} (?:is )?({colors})\b", words):
+        if found := re.search(rf"\b({colors})(?: \w+)? {name}\b", words) or re.search(
+            rf"\b{name} (?:is )?({colors})\b", words
+        ):
             named[name] = found[1]
     if re.search(r"\b(without a|no|without) hat\b", words):
         named["hat"] = "none"
@@ -190,13 +204,18 @@ def parse_prompt(prompt: str) -> dict[str, str]:
     for name in ("dim", "bright"):
         if re.search(rf"\b{name} light\b", words):
             named["light"] = name
-    for name, pattern in {"neutral": "neutral", "smiling": "smil|happy|laugh", "sad": "sad|unhappy", "surprised": "surpris|astonish"}.items():
+    for name, pattern in {
+        "neutral": "neutral",
+        "smiling": "smil|happy|laugh",
+        "sad": "sad|unhappy",
+        "surprised": "surpris|astonish",
+    }.items():
         if re.search(rf"\b({pattern})", words):
             named["expression"] = name
     return named
 
 
-# --- drawing -----------------------------------------------------------------------------------------------------------
+# --- drawing --------------------------------------------------------------------------------------------------------
 
 
 class _Canvas:
@@ -256,7 +275,9 @@ def draw(identity: Identity, scene: Scene, size: int = 128) -> Image.Image:
     """The portrait, RGB, ``size`` x ``size`` pixels."""
     canvas = _Canvas(size, COLORS[scene.background])
     shift = {"left": -0.16, "center": 0.0, "right": 0.16}[scene.position]
-    canvas.pose(shift + 0.02 * scene.shift_x, 0.015 * scene.shift_y, math.radians(5 * scene.tilt), 1.14 + 0.05 * scene.scale)
+    canvas.pose(
+        shift + 0.02 * scene.shift_x, 0.015 * scene.shift_y, math.radians(5 * scene.tilt), 1.14 + 0.05 * scene.scale
+    )
     face = _Face(canvas, identity, scene)
     face.hair_behind()
     face.body()
@@ -294,23 +315,40 @@ class _Face:
         style, color = self.identity.hair_style, _shade(self.identity.hair_color, 0.82)
         if style == "long":
             self.canvas.polygon(
-                [(0.5 - self.rx - 0.07, 0.88), *_arc(0.5, self.y - 0.02, self.rx + 0.06, self.ry + 0.04, 180, 360), (0.5 + self.rx + 0.07, 0.88)], color
+                [
+                    (0.5 - self.rx - 0.07, 0.88),
+                    *_arc(0.5, self.y - 0.02, self.rx + 0.06, self.ry + 0.04, 180, 360),
+                    (0.5 + self.rx + 0.07, 0.88),
+                ],
+                color,
             )
         elif style == "bob":
             self.canvas.polygon(
-                [(0.5 - self.rx - 0.08, 0.66), *_arc(0.5, self.y, self.rx + 0.06, self.ry + 0.04, 180, 360), (0.5 + self.rx + 0.08, 0.66)], color
+                [
+                    (0.5 - self.rx - 0.08, 0.66),
+                    *_arc(0.5, self.y, self.rx + 0.06, self.ry + 0.04, 180, 360),
+                    (0.5 + self.rx + 0.08, 0.66),
+                ],
+                color,
             )
         elif style == "curly":
             for angle in range(150, 391, 24):
-                x, y = 0.5 + (self.rx + 0.03) * math.cos(math.radians(angle)), self.y - 0.02 + self.ry * math.sin(math.radians(angle))
+                x, y = (
+                    0.5 + (self.rx + 0.03) * math.cos(math.radians(angle)),
+                    self.y - 0.02 + self.ry * math.sin(math.radians(angle)),
+                )
                 self.canvas.oval(x, y, 0.075, 0.075, color)
         elif style == "bun":
             self.canvas.oval(0.5, self.top - 0.045, 0.085, 0.08, color)
 
     def body(self) -> None:
         shirt = COLORS[self.scene.shirt]
-        self.canvas.polygon([(0.1, 1.3), (0.13, 0.92), *_arc(0.5, 0.94, 0.36, 0.14, 190, 350), (0.87, 0.92), (0.9, 1.3)], shirt)
-        self.canvas.polygon([(0.43, 0.62), (0.57, 0.62), (0.585, 0.83), *_arc(0.5, 0.83, 0.085, 0.05, 0, 180), (0.415, 0.83)], self.dark)
+        self.canvas.polygon(
+            [(0.1, 1.3), (0.13, 0.92), *_arc(0.5, 0.94, 0.36, 0.14, 190, 350), (0.87, 0.92), (0.9, 1.3)], shirt
+        )
+        self.canvas.polygon(
+            [(0.43, 0.62), (0.57, 0.62), (0.585, 0.83), *_arc(0.5, 0.83, 0.085, 0.05, 0, 180), (0.415, 0.83)], self.dark
+        )
         self.canvas.line(_arc(0.5, 0.83, 0.1, 0.065, 0, 180), 0.02, _shade(shirt, 0.72))
 
     def head(self) -> None:
@@ -344,7 +382,11 @@ class _Face:
             self.canvas.oval(x, y, size * 0.4, size * 0.4, (16, 14, 14))
             tilt = 0.026 * (person.brow_tilt - 0.5)
             inner, outer = y - 0.058 + lift + tilt - sadness, y - 0.058 + lift - tilt + sadness * 0.6
-            self.canvas.line([(x - side * size * 1.3, inner), (x + side * size * 1.3, outer)], 0.01 + 0.02 * person.brow_thickness, brow)
+            self.canvas.line(
+                [(x - side * size * 1.3, inner), (x + side * size * 1.3, outer)],
+                0.01 + 0.02 * person.brow_thickness,
+                brow,
+            )
         if person.glasses != "none":
             r = max(size * 1.75, 0.058)
             for side in (-1, 1):
@@ -363,7 +405,9 @@ class _Face:
         elif self.identity.nose == "wide":
             self.canvas.oval(0.5, y, 0.046 * size, 0.018 * size, self.dark)
         else:
-            self.canvas.polygon([(0.5, y - 0.06 * size), (0.5 + 0.034 * size, y + 0.02), (0.5 - 0.034 * size, y + 0.02)], self.dark)
+            self.canvas.polygon(
+                [(0.5, y - 0.06 * size), (0.5 + 0.034 * size, y + 0.02), (0.5 - 0.034 * size, y + 0.02)], self.dark
+            )
 
     def _mouth(self) -> None:
         person, y = self.identity, self.y + 0.138
@@ -390,7 +434,15 @@ class _Face:
             self.canvas.polygon(_arc(0.5, self.y + self.ry - 0.03, 0.062, 0.055, 0, 360), color)
         if self.identity.beard in ("moustache", "full"):
             for side in (-1, 1):
-                self.canvas.polygon([(0.5, y - 0.052), (0.5 + side * 0.095, y - 0.02), (0.5 + side * 0.05, y - 0.018), (0.5, y - 0.028)], color)
+                self.canvas.polygon(
+                    [
+                        (0.5, y - 0.052),
+                        (0.5 + side * 0.095, y - 0.02),
+                        (0.5 + side * 0.05, y - 0.018),
+                        (0.5, y - 0.028),
+                    ],
+                    color,
+                )
 
     def hair_in_front(self) -> None:
         style, color = self.identity.hair_style, self.identity.hair_color
@@ -399,32 +451,71 @@ class _Face:
             return
         if style == "mohawk":
             if self.scene.hat == "none":
-                self.canvas.polygon([(0.44, y - 0.13), (0.42, top - 0.09), (0.5, top - 0.13), (0.58, top - 0.09), (0.56, y - 0.13)], color)
+                self.canvas.polygon(
+                    [(0.44, y - 0.13), (0.42, top - 0.09), (0.5, top - 0.13), (0.58, top - 0.09), (0.56, y - 0.13)],
+                    color,
+                )
             return
-        line = {"crop": -0.135, "parted": -0.11, "long": -0.12, "curly": -0.13, "bun": -0.145, "bob": -0.085, "spiky": -0.125}[style]
-        side = {"crop": -0.03, "parted": 0.0, "long": 0.1, "curly": 0.02, "bun": -0.05, "bob": 0.14, "spiky": -0.04}[style]
+        line = {
+            "crop": -0.135,
+            "parted": -0.11,
+            "long": -0.12,
+            "curly": -0.13,
+            "bun": -0.145,
+            "bob": -0.085,
+            "spiky": -0.125,
+        }[style]
+        side = {"crop": -0.03, "parted": 0.0, "long": 0.1, "curly": 0.02, "bun": -0.05, "bob": 0.14, "spiky": -0.04}[
+            style
+        ]
         crown = _arc(0.5, y, rx, y - top, 180, 360)
         if style == "parted":
-            fringe = [(0.5 + rx * 0.9, y - 0.1), (0.6, y + line - 0.03), (0.42, y + line - 0.075), (0.5 - rx * 0.85, y - 0.02)]
+            fringe = [
+                (0.5 + rx * 0.9, y - 0.1),
+                (0.6, y + line - 0.03),
+                (0.42, y + line - 0.075),
+                (0.5 - rx * 0.85, y - 0.02),
+            ]
         elif style == "bob":
             fringe = [(0.5 + rx * 0.8, y + line), (0.5 - rx * 0.8, y + line)]
         else:
-            fringe = [(0.5 + rx * 0.82, y - 0.08), *_arc(0.5, y + line + 0.03, rx * 0.7, 0.05, 0, -180, 12), (0.5 - rx * 0.82, y - 0.08)]
+            fringe = [
+                (0.5 + rx * 0.82, y - 0.08),
+                *_arc(0.5, y + line + 0.03, rx * 0.7, 0.05, 0, -180, 12),
+                (0.5 - rx * 0.82, y - 0.08),
+            ]
         self.canvas.polygon([(0.5 - rx, y + side), *crown, (0.5 + rx, y + side), *fringe], color)
         if style == "curly" and self.scene.hat == "none":
             for angle in range(200, 341, 20):
-                self.canvas.oval(0.5 + rx * 0.8 * math.cos(math.radians(angle)), y - 0.03 + (y - top) * 0.85 * math.sin(math.radians(angle)), 0.058, 0.055, color)
+                self.canvas.oval(
+                    0.5 + rx * 0.8 * math.cos(math.radians(angle)),
+                    y - 0.03 + (y - top) * 0.85 * math.sin(math.radians(angle)),
+                    0.058,
+                    0.055,
+                    color,
+                )
         elif style == "spiky" and self.scene.hat == "none":
             for x in np.linspace(0.5 - rx * 0.75, 0.5 + rx * 0.75, 5):
                 base = y - (y - top) * math.sqrt(max(0.0, 1 - ((x - 0.5) / rx) ** 2))
-                self.canvas.polygon([(x - 0.05, base + 0.045), (x + (x - 0.5) * 0.35, base - 0.085), (x + 0.05, base + 0.045)], color)
+                self.canvas.polygon(
+                    [(x - 0.05, base + 0.045), (x + (x - 0.5) * 0.35, base - 0.085), (x + 0.05, base + 0.045)], color
+                )
 
     def hat(self) -> None:
         color, y = COLORS[self.scene.hat], self.y - 0.125
         crown = self.top - 0.075
-        self.canvas.polygon([(0.5 - self.rx - 0.012, y), *_arc(0.5, y - 0.03, self.rx + 0.012, y - 0.03 - crown, 180, 360), (0.5 + self.rx + 0.012, y)], color)
+        self.canvas.polygon(
+            [
+                (0.5 - self.rx - 0.012, y),
+                *_arc(0.5, y - 0.03, self.rx + 0.012, y - 0.03 - crown, 180, 360),
+                (0.5 + self.rx + 0.012, y),
+            ],
+            color,
+        )
         self.canvas.oval(0.5, y, self.rx + 0.1, 0.032, _shade(color, 0.8))
-        self.canvas.line([(0.5 - self.rx - 0.008, y - 0.045), (0.5 + self.rx + 0.008, y - 0.045)], 0.022, _shade(color, 0.6))
+        self.canvas.line(
+            [(0.5 - self.rx - 0.008, y - 0.045), (0.5 + self.rx + 0.008, y - 0.045)], 0.022, _shade(color, 0.6)
+        )
 
 
 def _square(x, y, rx, ry) -> list[tuple[float, float]]:
@@ -432,7 +523,8 @@ def _square(x, y, rx, ry) -> list[tuple[float, float]]:
 
 
 def draw_portrait(identity_seed: int, prompt: str = "a person", size: int = 128) -> Image.Image:
-    """The person with number ``identity_seed`` in the scene that ``prompt`` names (the rest of the scene is the usual one)."""
+    """The person with number ``identity_seed`` in the scene that ``prompt`` names (the rest of the scene is the usual
+    one)."""
     named = parse_prompt(prompt)
     return draw(Identity.sample(np.random.default_rng(identity_seed)), Scene(**named), size)
 

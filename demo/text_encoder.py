@@ -1,7 +1,9 @@
-"""The embedded model's text encoder: tokens of the host's CLIP tokenizer to eight context vectors and one pooled vector.
+"""The embedded model's text encoder: tokens of the host's CLIP tokenizer to eight context vectors and one pooled
+vector.
 
-The tokenizer knows 49,408 tokens and this world fewer than a hundred, so that the table keeps the rows of the known ones and one
-row for everything else.  Eight learned queries read the sentence, whatever its length, and keep the flow's context short.
+The tokenizer knows 49,408 tokens and this world fewer than a hundred, so that the table keeps the rows of the known
+ones and one row for everything else.  Eight learned queries read the sentence, whatever its length, and keep the
+flow's context short.
 """
 
 from __future__ import annotations
@@ -31,7 +33,9 @@ class TextEncoder(nn.Module):
         self.tokens = nn.Embedding(known + 1, WIDTH)
         self.positions = nn.Parameter(torch.randn(LENGTH, WIDTH) * 0.02)
         self.queries = nn.Parameter(torch.randn(QUERIES + 1, WIDTH))
-        layer = nn.TransformerEncoderLayer(WIDTH, 4, 2 * WIDTH, dropout=0.0, activation="gelu", batch_first=True, norm_first=True)
+        layer = nn.TransformerEncoderLayer(
+            WIDTH, 4, 2 * WIDTH, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
+        )
         self.sentence = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
         self.read = nn.MultiheadAttention(WIDTH, 4, batch_first=True)
         self.out = nn.Sequential(nn.LayerNorm(WIDTH), nn.Linear(WIDTH, WIDTH))

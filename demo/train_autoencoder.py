@@ -1,6 +1,6 @@
 """Trains the autoencoder on random crops: absolute error of pixels and of their differences, with noise on the latent.
 
-    python demo/train_autoencoder.py --minutes 15      # resumes from demo/cache/autoencoder.pt
+python demo/train_autoencoder.py --minutes 15      # resumes from demo/cache/autoencoder.pt
 """
 
 from __future__ import annotations
@@ -10,11 +10,10 @@ import time
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
-from torch.nn import functional as F
-
 from autoencoder import Autoencoder
 from data import CACHE, SCENES, build
+from safetensors.torch import save_file
+from torch.nn import functional as F
 
 WEIGHTS = CACHE.parent / "weights"
 LATENT_NOISE = 0.08  # in units of the latent's deviation, which the penalty keeps near 1
@@ -64,8 +63,19 @@ def main() -> None:
         step += 1
         if step % 200 == 0:
             mse = F.mse_loss(y, x).item() / 4
-            print(f"{step} {share:.0%} loss {loss.item():.4f} psnr {-10 * np.log10(mse):.2f} std {latent.std().item():.2f}", flush=True)
-            torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step, "spent": time.time() - start}, checkpoint)
+            print(
+                f"{step} {share:.0%} loss {loss.item():.4f} psnr {-10 * np.log10(mse):.2f} std {latent.std().item():.1f}",
+                flush=True,
+            )
+            torch.save(
+                {
+                    "model": model.state_dict(),
+                    "optimizer": optimizer.state_dict(),
+                    "step": step,
+                    "spent": time.time() - start,
+                },
+                checkpoint,
+            )
     finish(model, pictures[-512:])
 
 
@@ -79,7 +89,10 @@ def finish(model: Autoencoder, pictures: np.ndarray) -> None:
     y = model.decode(model.encode(x))
     print(f"whole pictures: psnr {-10 * np.log10(F.mse_loss(y, x).item() / 4):.2f}, {SCENES} scenes")
     WEIGHTS.mkdir(exist_ok=True)
-    save_file({name: value.half().contiguous() for name, value in model.state_dict().items()}, WEIGHTS / "autoencoder.safetensors")
+    save_file(
+        {name: value.half().contiguous() for name, value in model.state_dict().items()},
+        WEIGHTS / "autoencoder.safetensors",
+    )
 
 
 if __name__ == "__main__":

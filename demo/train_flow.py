@@ -1,13 +1,13 @@
-"""Trains the embedded rectified flow, an SD3-class MMDiT of the host's own code, and its text encoder; then reflows it once.
+"""Trains the embedded rectified flow, an SD3-class MMDiT of the host's own code, with its text encoder; reflows it once.
 
-    COMFYUI_PATH=... python demo/train_flow.py encode              # latents and tokens of demo/cache/scenes, two minutes
-    COMFYUI_PATH=... python demo/train_flow.py teacher --minutes 60
-    COMFYUI_PATH=... python demo/train_flow.py pairs --count 8000    # the teacher's own trajectories, guided, cut into 4 windows
-    COMFYUI_PATH=... python demo/train_flow.py reflow --minutes 15
+    COMFYUI_PATH=... python demo/train_flow.py encode                    # latents and tokens of the scenes
+    COMFYUI_PATH=... python demo/train_flow.py teacher --minutes 45
+    COMFYUI_PATH=... python demo/train_flow.py pairs --count 5000        # the guided teacher's trajectories, 4 windows
+    COMFYUI_PATH=... python demo/train_flow.py reflow --minutes 10
     COMFYUI_PATH=... python demo/train_flow.py export
 
-z = (1 - sigma) x + sigma noise; the network predicts v = noise - x at timestep 1000 sigma.  The windows are the host's four steps of its
-`simple` schedule with SD3's shift of 3.  Each stage saves its state under demo/cache and resumes from it.
+z = (1 - sigma) x + sigma noise; the network predicts v = noise - x at timestep 1000 sigma.  The windows are the host's
+four steps of its `simple` schedule with SD3's shift of 3.  Each stage saves its state under demo/cache and resumes.
 """
 
 from __future__ import annotations
@@ -22,13 +22,12 @@ import time
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
-from torch.nn import functional as F
-
 from autoencoder import Autoencoder
 from data import CACHE
+from safetensors.torch import load_file, save_file
 from text_encoder import WIDTH, TextEncoder
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 WEIGHTS = CACHE.parent / "weights"
 DEPTH, TOKENS_ACROSS = 3, 16
@@ -81,7 +80,10 @@ class Velocity(nn.Module):
             in_channels=16,
             depth=DEPTH,
             adm_in_channels=WIDTH,
-            context_embedder_config={"target": "torch.nn.Linear", "params": {"in_features": WIDTH, "out_features": 64 * DEPTH}},
+            context_embedder_config={
+                "target": "torch.nn.Linear",
+                "params": {"in_features": WIDTH, "out_features": 64 * DEPTH},
+            },
             pos_embed_max_size=TOKENS_ACROSS,
             num_patches=TOKENS_ACROSS**2,
             qk_norm="rms",
@@ -103,7 +105,7 @@ class Velocity(nn.Module):
             return self.flow(z, 1000 * sigma, y=pooled, context=context).float()
 
 
-# --- data ----------------------------------------------------------------------------------------------------------------
+# --- data -----------------------------------------------------------------------------------------------------------
 
 
 class Tokens:
@@ -134,7 +136,9 @@ def encode() -> None:
         assert ids[0].tolist() == tokenize.whole(four[0]), four[0]
     np.save(CACHE / "tokens.npy", tokens)
     model = Autoencoder()
-    model.load_state_dict({name: value.float() for name, value in load_file(WEIGHTS / "autoencoder.safetensors").items()})
+    model.load_state_dict(
+        {name: value.float() for name, value in load_file(WEIGHTS / "autoencoder.safetensors").items()}
+    )
     pictures, latents = np.load(CACHE / "scenes.npy", mmap_mode="r"), []
     for start in range(0, len(pictures), 100):
         x = torch.from_numpy(pictures[start : start + 100]).permute(0, 3, 1, 2).float() / 127.5 - 1
@@ -153,7 +157,7 @@ def load_tokens() -> tuple[Tensor, list[int]]:
 EMPTY_TOKENS = torch.tensor([49406] + [49407] * 76)
 
 
-# --- stages --------------------------------------------------------------------------------------------------------------
+# --- stages ---------------------------------------------------------------------------------------------------------
 
 
 class Training:
@@ -197,7 +201,11 @@ class Training:
                 mean.lerp_(value, 1 - decay)
 
     def save(self) -> None:
-        state = {"model": self.model.state_dict(), "average": self.average.state_dict(), "optimizer": self.optimizer.state_dict()}
+        state = {
+            "model": self.model.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+        }
         torch.save({**state, "step": self.step, "spent": time.time() - self.start}, self.path.with_suffix(".tmp"))
         self.path.with_suffix(".tmp").replace(self.path)
 
@@ -218,14 +226,17 @@ def teacher(minutes: float, batch: int) -> None:
         x, noise = latents[at].float(), torch.randn(batch, 16, 16, 16)
         prompt = tokens[at, torch.randint(4, (batch,))]
         prompt[torch.rand(batch) < EMPTY] = EMPTY_TOKENS
-        sigma = shift((torch.rand(1) + torch.arange(batch) / batch) % 1)  # stratified: every batch sees all noise levels
+        sigma = shift(
+            (torch.rand(1) + torch.arange(batch) / batch) % 1
+        )  # stratified: every batch sees all noise levels
         level = sigma.view(-1, 1, 1, 1)
         training.update(F.mse_loss(training.model((1 - level) * x + level * noise, sigma, prompt), noise - x))
 
 
 @torch.no_grad()
 def pairs(count: int, batch: int = 100) -> None:
-    """Trajectories of the teacher at the window boundaries: (count, 5, 16, 16, 16) float16, and their prompts' tokens."""
+    """Trajectories of the teacher at the window boundaries: (count, 5, 16, 16, 16) float16, and their prompts'
+    tokens."""
     model, (tokens, _) = load("teacher"), load_tokens()
     torch.manual_seed(1)
     states, prompts = [], []
@@ -240,7 +251,9 @@ def pairs(count: int, batch: int = 100) -> None:
             sigmas = torch.linspace(start, end, STEPS_PER_WINDOW + 1)
             for here, there in zip(sigmas[:-1], sigmas[1:], strict=True):
                 level = here.expand(2 * batch)
-                plain, named = model(torch.cat([z, z]), level, torch.cat([EMPTY_TOKENS.expand(batch, -1), prompt])).chunk(2)
+                plain, named = model(
+                    torch.cat([z, z]), level, torch.cat([EMPTY_TOKENS.expand(batch, -1), prompt])
+                ).chunk(2)
                 z = z + (there - here) * (plain + scale * (named - plain))
             trajectory.append(z.half())
         states.append(torch.stack(trajectory, 1))
@@ -257,7 +270,9 @@ def reflow(minutes: float, batch: int) -> None:
     for _ in training.steps():
         at, window = torch.randint(len(states), (batch,)), torch.arange(batch) % WINDOWS
         z0, z1 = states[at, window].float(), states[at, window + 1].float()
-        u = torch.rand(batch) * (torch.rand(batch) < 0.5)  # half of them at the window's start, where a 4-step sampler looks
+        u = torch.rand(batch) * (
+            torch.rand(batch) < 0.5
+        )  # half of them at the window's start, where a 4-step sampler looks
         s0, s1 = BOUNDARIES[window], BOUNDARIES[window + 1]
         place = u.view(-1, 1, 1, 1)
         target = (z1 - z0) / (s1 - s0).view(-1, 1, 1, 1)
@@ -267,8 +282,8 @@ def reflow(minutes: float, batch: int) -> None:
 
 @torch.no_grad()
 def straightness(model: Velocity, count: int = 200, steps: int = 32) -> dict[str, float]:
-    """E |(z_1 - z_0) - v|^2 per number along the flow's own trajectories (Liu et al. 2022), in one piece and within the windows,
-    and the distance of the 4-step end from the 128-step end."""
+    """E |(z_1 - z_0) - v|^2 per number along the flow's own trajectories (Liu et al. 2022), in one piece and within
+    the windows, and the distance of the 4-step end from the 128-step end."""
     torch.manual_seed(2)
     tokens = load_tokens()[0][-count:, 0]
     z0 = torch.randn(count, 16, 16, 16)
@@ -280,7 +295,9 @@ def straightness(model: Velocity, count: int = 200, steps: int = 32) -> dict[str
             states.append(states[-1] + (there - here) * velocities[-1])
         return states, velocities
 
-    inside = torch.cat([torch.linspace(a, b, steps + 1)[:-1] for a, b in zip(BOUNDARIES[:-1], BOUNDARIES[1:], strict=True)])
+    inside = torch.cat(
+        [torch.linspace(a, b, steps + 1)[:-1] for a, b in zip(BOUNDARIES[:-1], BOUNDARIES[1:], strict=True)]
+    )
     sigmas = torch.cat([inside, torch.zeros(1)])
     states, velocities = euler(sigmas)
     whole, windows, length = 0.0, 0.0, sigmas[:-1] - sigmas[1:]
@@ -298,7 +315,10 @@ def export() -> None:
     print(json.dumps(report, indent=1))
     (WEIGHTS / "straightness.json").write_text(json.dumps(report, indent=1) + "\n")
     model = load("reflow")
-    save_file({name: value.half().contiguous() for name, value in model.flow.state_dict().items()}, WEIGHTS / "flow.safetensors")
+    save_file(
+        {name: value.half().contiguous() for name, value in model.flow.state_dict().items()},
+        WEIGHTS / "flow.safetensors",
+    )
     text = {name: value if name == "rows" else value.half() for name, value in model.text.state_dict().items()}
     save_file({name: value.contiguous() for name, value in text.items()}, WEIGHTS / "text_encoder.safetensors")
 

@@ -1,12 +1,14 @@
-"""Trains the two recognisers, one that guides and one that only judges, and the attribute reader that scores the prompt.
+"""Trains the two recognisers, one that guides and one that only judges, and the attribute reader that scores the
+prompt.
 
     python demo/train_recognisers.py guide --minutes 12
     python demo/train_recognisers.py judge --minutes 12
     python demo/train_recognisers.py attributes --minutes 5
 
-The recognisers differ in people (disjoint), seed and architecture.  Both are trained against small adversarial changes of the picture
-(one gradient step within a ball), so that their gradients follow what people see rather than single pixels.  Each is exported to
-demo/weights as ONNX, input (B, 3, 64, 64) RGB in [-1, 1]; each stage resumes from demo/cache.
+The recognisers differ in people (disjoint), seed and architecture.  Both are trained against small adversarial
+changes of the picture (one gradient step within a ball), so that their gradients follow what people see rather than
+single pixels.  Each is exported to demo/weights as ONNX, input (B, 3, 64, 64) RGB in [-1, 1]; each stage resumes from
+demo/cache.
 """
 
 from __future__ import annotations
@@ -16,11 +18,10 @@ import time
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
-
 from data import CACHE, EVALUATION, MOMENTS, RECOGNISER_SIZE, SIZE
 from portrait import ATTRIBUTES, Identity, Scene, draw
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 WEIGHTS = CACHE.parent / "weights"
 TEMPERATURE = 0.08
@@ -34,9 +35,12 @@ class ResidualRecogniser(nn.Module):
         super().__init__()
         self.stem = nn.Conv2d(3, 24, 4, stride=2, padding=1)
         widths = (24, 48, 80, 112)
-        self.down = nn.ModuleList(nn.Conv2d(a, b, 4, stride=2, padding=1) for a, b in zip(widths, widths[1:], strict=False))
+        self.down = nn.ModuleList(
+            nn.Conv2d(a, b, 4, stride=2, padding=1) for a, b in zip(widths, widths[1:], strict=False)
+        )
         self.blocks = nn.ModuleList(
-            nn.Sequential(nn.SiLU(), nn.Conv2d(w, w, 3, padding=1), nn.SiLU(), nn.Conv2d(w, w, 3, padding=1)) for w in widths
+            nn.Sequential(nn.SiLU(), nn.Conv2d(w, w, 3, padding=1), nn.SiLU(), nn.Conv2d(w, w, 3, padding=1))
+            for w in widths
         )
         self.head = nn.Linear(112 * 16, features)
 
@@ -78,7 +82,8 @@ class PlainRecogniser(nn.Module):
 
 
 class AttributeReader(nn.Module):
-    """The attributes that a prompt names, one group of logits each, concatenated in the order of `portrait.ATTRIBUTES`."""
+    """The attributes that a prompt names, one group of logits each, concatenated in the order of
+    `portrait.ATTRIBUTES`."""
 
     def __init__(self):
         super().__init__()
@@ -89,12 +94,17 @@ class AttributeReader(nn.Module):
 
 
 def augment(x: Tensor) -> Tensor:
-    """Shift, rotation and scale, blur, contrast and noise: what a generated picture may differ by and still show the same person."""
+    """Shift, rotation and scale, blur, contrast and noise: what a generated picture may differ by and still show the
+    same person."""
     b = x.shape[0]
     angle, scale = 0.1 * torch.randn(b), 1 + 0.08 * torch.randn(b)
     cos, sin = scale * torch.cos(angle), scale * torch.sin(angle)
-    theta = torch.stack([torch.stack([cos, -sin, 0.06 * torch.randn(b)], 1), torch.stack([sin, cos, 0.06 * torch.randn(b)], 1)], 1)
-    x = F.grid_sample(x, F.affine_grid(theta, list(x.shape), align_corners=False), padding_mode="border", align_corners=False)
+    theta = torch.stack(
+        [torch.stack([cos, -sin, 0.06 * torch.randn(b)], 1), torch.stack([sin, cos, 0.06 * torch.randn(b)], 1)], 1
+    )
+    x = F.grid_sample(
+        x, F.affine_grid(theta, list(x.shape), align_corners=False), padding_mode="border", align_corners=False
+    )
     blurred = F.avg_pool2d(F.pad(x, (1, 1, 1, 1), mode="replicate"), 3, 1)
     x = x + torch.rand(b, 1, 1, 1) * (blurred - x)
     x = x * (1 + 0.12 * torch.randn(b, 1, 1, 1)) + 0.06 * torch.randn(b, 3, 1, 1)
@@ -102,7 +112,8 @@ def augment(x: Tensor) -> Tensor:
 
 
 def contrast(features: Tensor, people: Tensor) -> Tensor:
-    """Supervised contrastive loss (Khosla et al. 2020): the cosine to the same person against that to all others in the batch."""
+    """Supervised contrastive loss (Khosla et al. 2020): the cosine to the same person against that to all others in
+    the batch."""
     features = F.normalize(features.float(), dim=1)
     logits = features @ features.T / TEMPERATURE
     itself = torch.eye(len(people), dtype=torch.bool)
@@ -164,7 +175,15 @@ def train(name: str, minutes: float, people_per_batch: int = 48, moments: int = 
         step += 1
         if step % 200 == 0:
             print(f"{step} {share:.0%} loss {loss.item():.3f}", flush=True)
-            torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step, "spent": time.time() - start}, checkpoint)
+            torch.save(
+                {
+                    "model": model.state_dict(),
+                    "optimizer": optimizer.state_dict(),
+                    "step": step,
+                    "spent": time.time() - start,
+                },
+                checkpoint,
+            )
     return model.eval()
 
 
@@ -174,20 +193,30 @@ def rank(model: nn.Module, people: int = 200) -> dict[str, float]:
     pictures = []
     for seed in range(EVALUATION, EVALUATION + people):
         identity, rng = Identity.sample(np.random.default_rng(seed)), np.random.default_rng([seed, 1])
-        pictures += [np.asarray(draw(identity, Scene.sample(rng), SIZE).reduce(SIZE // RECOGNISER_SIZE)) for _ in range(2)]
+        pictures += [
+            np.asarray(draw(identity, Scene.sample(rng), SIZE).reduce(SIZE // RECOGNISER_SIZE)) for _ in range(2)
+        ]
     x = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1
     features = F.normalize(model(x), dim=1)
     cosine = features[0::2] @ features[1::2].T
     first = (cosine.argmax(1) == torch.arange(people)).float().mean().item()
     others = cosine[~torch.eye(people, dtype=torch.bool)]
-    return {"rank1": first, "same": cosine.diagonal().mean().item(), "other": others.mean().item(), "other_std": others.std().item()}
+    return {
+        "rank1": first,
+        "same": cosine.diagonal().mean().item(),
+        "other": others.mean().item(),
+        "other_std": others.std().item(),
+    }
 
 
 @torch.no_grad()
 def read_accuracy(model: nn.Module, count: int = 500) -> dict[str, float]:
     scenes = [Scene.sample(np.random.default_rng([EVALUATION + i, 2])) for i in range(count)]
     people = [Identity.sample(np.random.default_rng(EVALUATION + i)) for i in range(count)]
-    pictures = [np.asarray(draw(who, scene, SIZE).reduce(SIZE // RECOGNISER_SIZE)) for who, scene in zip(people, scenes, strict=True)]
+    pictures = [
+        np.asarray(draw(who, scene, SIZE).reduce(SIZE // RECOGNISER_SIZE))
+        for who, scene in zip(people, scenes, strict=True)
+    ]
     logits = model(torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1)
     groups = logits.split([len(choices) for choices in ATTRIBUTES.values()], 1)
     accuracy = {}
@@ -205,10 +234,14 @@ def main() -> None:
     model = train(arguments.name, arguments.minutes)
     print(read_accuracy(model) if arguments.name == "attributes" else rank(model))
     WEIGHTS.mkdir(exist_ok=True)
-    file = WEIGHTS / (f"{arguments.name}.onnx" if arguments.name == "attributes" else f"recogniser_{arguments.name}.onnx")
+    file = WEIGHTS / (
+        f"{arguments.name}.onnx" if arguments.name == "attributes" else f"recogniser_{arguments.name}.onnx"
+    )
     example = torch.zeros(2, 3, RECOGNISER_SIZE, RECOGNISER_SIZE)
     axes = {"image": {0: "batch"}, "features": {0: "batch"}}
-    torch.onnx.export(model, (example,), str(file), input_names=["image"], output_names=["features"], dynamic_axes=axes, dynamo=False)
+    torch.onnx.export(
+        model, (example,), str(file), input_names=["image"], output_names=["features"], dynamic_axes=axes, dynamo=False
+    )
 
 
 if __name__ == "__main__":
