@@ -57,7 +57,7 @@ class ComfyServer:
         with OPENER.open(f"{self.address}{path}?{urlencode(query)}") as answer:
             return answer.read()
 
-    def post(self, path: str, body: dict) -> bytes:
+    def post(self, path: str, body: object) -> bytes:
         request = urllib.request.Request(f"{self.address}{path}", json.dumps(body).encode())
         request.add_header("Content-Type", "application/json")
         with OPENER.open(request) as answer:

@@ -22,10 +22,15 @@ PICTURE = OUTPUT / "quickstart.png"
 TILE, MARGIN, CAPTION = 384, 12, 34  # pixels of the one picture
 
 
-def run_quickstart(server: ComfyServer) -> dict[str, Image.Image]:
-    """Run the workflow as it lies on disk; its pictures by the last part of their file name's prefix."""
-    prompt = to_prompt(json.loads(WORKFLOW.read_text(encoding="utf-8")), server.object_info())
-    return pictures_of(server, server.run(prompt, Progress(prompt)))
+def quickstart_prompt(server: ComfyServer) -> dict[str, dict]:
+    """The workflow as it lies on disk, the one that a user opens in the editor."""
+    return to_prompt(json.loads(WORKFLOW.read_text(encoding="utf-8")), server.object_info())
+
+
+def print_text(event: Event) -> None:
+    """Prints the lines that nodes say while they run."""
+    if event.text:
+        print("    " + event.text.replace("\n", "\n    "), flush=True)
 
 
 def pictures_of(server: ComfyServer, outputs: dict[str, dict]) -> dict[str, Image.Image]:
@@ -35,20 +40,6 @@ def pictures_of(server: ComfyServer, outputs: dict[str, dict]) -> dict[str, Imag
     return {
         entry["filename"].split("_")[0]: Image.open(io.BytesIO(server.image(entry))).convert("RGB") for entry in saved
     }
-
-
-class Progress:
-    """Prints what the nodes say while they run, a line for each new thing."""
-
-    def __init__(self, prompt: dict[str, dict]):
-        self.names = {node: entry["class_type"] for node, entry in prompt.items()}
-        self.last = ""
-
-    def __call__(self, event: Event) -> None:
-        line = event.text or f"step {event.value} of {event.maximum}"
-        if line != self.last:
-            print(f"    {self.names[event.node]}: {line}", flush=True)
-        self.last = line
 
 
 class Judge:
@@ -98,7 +89,7 @@ def main() -> int:
     with serving(BASE, OUTPUT) as server:
         print(f"Running {WORKFLOW.relative_to(ROOT)} ...", flush=True)
         started = time.monotonic()
-        pictures = run_quickstart(server)
+        pictures = pictures_of(server, server.run(quickstart_prompt(server), print_text))
         print(f"    done in {time.monotonic() - started:.0f} s")
 
         judge = Judge()

@@ -1,0 +1,93 @@
+"""ComfyUI's real front end in a headless Chromium: what a user sees and does.
+
+    python -m scripts.editor    # refreshes docs/quickstart_editor.png and the template's thumbnail
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from playwright.sync_api import ConsoleMessage, Page, sync_playwright
+
+from .comfy_server import ComfyServer
+
+FLAGS = [
+    *("--disable-gpu", "--no-first-run", "--disable-background-networking"),
+    *("--disable-component-update", "--disable-sync"),
+]
+SECONDS = 1000  # Playwright counts in milliseconds
+
+
+def find_chromium() -> str | None:
+    """CHROMIUM_PATH, or a Chromium or Chrome on the path."""
+    names = ("chromium", "chromium-browser", "google-chrome", "chrome")
+    return os.environ.get("CHROMIUM_PATH") or next(filter(None, map(shutil.which, names)), None)
+
+
+class Editor:
+    """The editor's window.  `errors` collects what its console complains about."""
+
+    def __init__(self, page: Page):
+        self.page = page
+        self.errors: list[str] = []
+
+    def open(self, server: ComfyServer) -> None:
+        """Open the front end as a returning user does: a new one is greeted by the template browser."""
+        server.post("/settings/Comfy.TutorialCompleted", True)
+        self.page.goto(server.address)
+        self.page.wait_for_function("window.app?.vueAppReady && window.app.graph", timeout=120 * SECONDS)
+        # Only now: before, the front end itself asks for settings files that a user need not have.
+        self.page.on("console", self._note)
+        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+
+    def load(self, workflow: Path) -> None:
+        """Load a workflow as a file dropped into the window is, and bring all of it into view."""
+        self.page.evaluate("graph => app.loadGraphData(graph)", json.loads(workflow.read_text(encoding="utf-8")))
+        self.page.keyboard.press(".")
+        self.page.wait_for_timeout(1 * SECONDS)  # the view moves there
+
+    def missing_nodes(self) -> list[str]:
+        """Node types of the graph that this ComfyUI does not know."""
+        return self.page.evaluate(
+            "app.graph.nodes.map(node => node.type).filter(type => !(type in LiteGraph.registered_node_types))"
+        )
+
+    def dialogs(self) -> list[str]:
+        """The text of every dialog on the screen."""
+        return self.page.locator("[role=dialog]:visible").all_inner_texts()
+
+    def run(self, seconds: float) -> None:
+        """Press Run, and wait until every node that shows pictures has one."""
+        self.page.get_by_test_id("queue-button").click()
+        self.page.wait_for_function(
+            "app.graph.nodes.filter(node => node.type === 'SaveImage').every(node => node.imgs?.length)",
+            timeout=seconds * SECONDS,
+        )
+
+    def screenshot(self, file: Path) -> None:
+        self.page.screenshot(path=file)
+
+    def _note(self, message: ConsoleMessage) -> None:
+        # The front end asks its makers for the latest; with `serving`, the server's policy forbids it.
+        calls_home = "Content Security Policy" in message.text
+        if message.type == "error" and not calls_home:
+            self.errors.append(message.text)
+
+
+@contextmanager
+def editing(chromium: str) -> Iterator[Editor]:
+    """A window of the given browser with a fresh profile."""
+    root = hasattr(os, "geteuid") and os.geteuid() == 0
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=chromium, args=[*FLAGS, *(["--no-sandbox"] if root else [])]
+        )
+        try:
+            yield Editor(browser.new_page(viewport={"width": 1920, "height": 1080}))
+        finally:
+            browser.close()
