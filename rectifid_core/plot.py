@@ -17,7 +17,7 @@ def plot_report(report: Report) -> np.ndarray:
     canvas = FigureCanvasAgg(figure)
     panels = figure.subplots(3, 1, sharex=True)
     for axes, name in zip(panels, ("similarity", "energy", "residual"), strict=True):
-        measure = np.array(getattr(report, name), dtype=float).reshape(len(report.number), -1)
+        measure = np.array(getattr(report, name), dtype=float)  # (N, B)
         if name == "residual":
             measure[measure == 0] = np.nan  # a logarithmic axis has no place for it
             if np.isfinite(measure).any():

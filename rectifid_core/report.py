@@ -41,8 +41,6 @@ class Report:
 
     def text(self) -> str:
         """A summary in a few lines, one for each sample."""
-        if not self.number:
-            return "no iterate yet"
         lines = [f"{self.number[-1]} iterations in {sum(self.seconds):.1f} s"]
         for sample in range(len(self.similarity[0])):
             similarity = [row[sample] for row in self.similarity]

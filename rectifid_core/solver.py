@@ -26,7 +26,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from . import gradient as differentiation
+from .gradient import full, observe, trajectory, windowed
 from .interfaces import Decoder, EndVelocityFlow, Energy, Flow, Observation
 
 RULES = ("accumulated", "fixed_point", "noise", "unanchored")
@@ -89,7 +89,7 @@ def solve(
     `gradient.NonFiniteGradientError`, which names the window.
     """
     _check_settings(flow, rule, damping, iterations, gradient, last_offset)
-    differentiate = differentiation.windowed if gradient == "windowed" else differentiation.full
+    differentiate = {"windowed": windowed, "full": full}[gradient]
     clips = rule in ("accumulated", "noise") if clip is None else clip
     windows = range(len(flow))
     weights = [scale * flow.weight(k) for k in windows]  # s w_k
@@ -120,8 +120,8 @@ def solve(
         yield _iterate(number, states[-1], image, seen, residuals, followed=True)
 
     with torch.no_grad():
-        z = differentiation.trajectory(flow, z0, offsets)[-1]
-        image, seen = differentiation.observe(decode, energy, z, iterations)
+        z = trajectory(flow, z0, offsets)[-1]
+        image, seen = observe(decode, energy, z, iterations)
     yield _iterate(iterations, z, image, seen, residuals, followed=False)
 
 

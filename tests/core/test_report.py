@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import torch
+from worlds import CurvedEnergy, CurvedFlow, normal
+
+from rectifid_core.plot import plot_report
+from rectifid_core.report import Report
+from rectifid_core.solver import solve
+
+
+def report(iterations=6, batch=2):
+    made = Report({"scale": 0.5, "rule": "accumulated", "stop_at": float("inf")})
+    z0 = normal(batch, 3, 4, 4, seed=7)
+    for iterate in solve(CurvedFlow(), torch.sigmoid, CurvedEnergy(), z0, scale=0.5, iterations=iterations):
+        made.append(iterate)
+    return made
+
+
+def test_json_is_json():
+    made = report()
+    read = json.loads(made.to_json(), parse_constant=lambda name: 1 / 0)  # no NaN, no Infinity
+    assert read["number"] == list(range(7)) and len(read["seconds"]) == 7
+    assert np.shape(read["energy"]) == np.shape(read["similarity"]) == (7, 2)
+    assert read["residual"][-1] == read["contraction"][0] == [None, None]
+    assert read["settings"] == {"scale": 0.5, "rule": "accumulated", "stop_at": None}
+    assert made.residual[:-1] == read["residual"][:-1]
+
+
+def test_text_names_the_best_of_each_sample():
+    made = report()
+    lines = made.text().splitlines()
+    assert lines[0].startswith("6 iterations in ") and len(lines) == 3
+    best = int(np.argmax(made.similarity, axis=0)[1])
+    assert f"{made.similarity[best][1]:.3f} best (iteration {best})" in lines[2]
+    assert "diverging" not in made.text()
+    made.diverging[-1][0] = True
+    assert "diverging" in made.text().splitlines()[1] and "diverging" not in made.text().splitlines()[2]
+
+
+def test_plot_draws_what_there_is():
+    pictures = [plot_report(each) for each in (report(), report(0), report(0, 1), report(2, 12))]
+    for picture in pictures:
+        assert picture.dtype == np.uint8 and picture.shape == (750, 750, 3)
+        assert 0.01 < (picture < 200).any(axis=2).mean() < 0.5  # ink

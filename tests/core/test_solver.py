@@ -1,0 +1,259 @@
+"""The solver on a curved flow: the published rule, two ways to one gradient, independence, cost, errors."""
+
+from __future__ import annotations
+
+import weakref
+from dataclasses import astuple
+
+import pytest
+import torch
+from worlds import CurvedEnergy, CurvedFlow, normal
+
+from rectifid_core.gradient import NonFiniteGradientError, full, windowed
+from rectifid_core.solver import GRADIENTS, RULES, Best, Iterate, solve
+
+Z0 = normal(3, 3, 4, 4, seed=7)
+
+
+def decode(z):
+    return torch.sigmoid(z)
+
+
+def run(flow=None, z0=Z0, decode=decode, energy=None, **settings):
+    return list(solve(flow or CurvedFlow(), decode, energy or CurvedEnergy(), z0, **settings))
+
+
+def as_published(flow, z0, scale, iterations):
+    """The published update for one image, restated: z_K of each iterate.
+
+    A parameter has a row for each window.  While the windows run, row k only listens at z_k: its value cancels and its
+    gradient is g_k.  Between runs, row k holds the plain end of window k; an SGD step then moves it from there, and that
+    displacement, times the window's weight, is what the next run adds to the guided end, together with the change of
+    the plain end.
+    """
+    rows = len(flow)
+    probe = torch.nn.Parameter(torch.zeros(rows, *z0.shape[1:], dtype=z0.dtype))
+    guided_end, plain_end = torch.zeros_like(probe.data), torch.zeros_like(probe.data)
+    descent = torch.optim.SGD([probe], lr=scale)
+    ends = []
+    for iteration in range(iterations + 1):
+        z = z0 + probe[:1] - probe[:1].detach()
+        for k in range(rows):
+            z = flow.step(k, z)
+            if iteration == 0:
+                for memory in (probe.data, guided_end, plain_end):
+                    memory[k] = z[0].detach()
+            if k + 1 < rows:
+                z = z + probe[k + 1 : k + 2] - probe[k + 1 : k + 2].detach()
+            plain = z[0].detach()
+            z = z + guided_end[k] - z.detach()
+            z = z + plain - plain_end[k]
+            z = z + flow.weight(k) * (probe[k].detach() - plain_end[k])
+            guided_end[k], plain_end[k], probe.data[k] = z[0].detach(), plain, plain
+        ends.append(z.detach())
+        descent.zero_grad()
+        CurvedEnergy()(decode(z), iteration).energy.sum().backward()
+        lengths = probe.grad.flatten(1).norm(dim=1).clamp(min=1)
+        probe.grad /= lengths.view(-1, 1, 1, 1)
+        descent.step()
+    return ends
+
+
+@pytest.mark.parametrize("gradient", GRADIENTS)
+def test_accumulated_is_the_published_update(gradient):
+    flow = CurvedFlow()
+    _, _, _, g = windowed(flow, decode, CurvedEnergy(), Z0, [torch.zeros_like(Z0)] * 4, 0)
+    lengths = torch.stack([each.flatten(1).norm(dim=1) for each in g[:-1]])
+    assert (lengths > 1).any() and (lengths < 1).any()  # else the clip would not be tested
+
+    iterates = run(flow, scale=0.7, iterations=12, gradient=gradient)
+
+    assert not torch.allclose(iterates[-1].latent, iterates[0].latent, atol=0.1)
+    for sample in range(len(Z0)):
+        published = as_published(flow, Z0[sample : sample + 1], 0.7, 12)
+        for iterate, latent in zip(iterates, published, strict=True):
+            torch.testing.assert_close(iterate.latent[sample : sample + 1], latent, atol=1e-10, rtol=0)
+
+
+def test_gradients_agree_with_each_other_and_with_finite_differences():
+    flow, offsets = CurvedFlow(), list(0.3 * normal(4, *Z0.shape, seed=8))
+    *seen, by_window = windowed(flow, decode, CurvedEnergy(), Z0, offsets, 0)
+    *also_seen, at_once = full(flow, decode, CurvedEnergy(), Z0, offsets, 0)
+    torch.testing.assert_close(by_window, at_once, atol=1e-10, rtol=0)
+    torch.testing.assert_close(seen[0], also_seen[0], atol=1e-12, rtol=0)
+    with torch.no_grad():
+        direction, h = normal(*Z0.shape, seed=9), 1e-5
+        for k, (z, g) in enumerate(zip(seen[0], by_window, strict=True)):
+            energies = []
+            for end in (z + h * direction, z - h * direction):
+                for later in range(k, 4):
+                    end = flow.step(later, end) + offsets[later]
+                energies.append(CurvedEnergy()(decode(end), 0).energy)
+            slope = (energies[0] - energies[1]) / (2 * h)
+            torch.testing.assert_close((g * direction).flatten(1).sum(dim=1), slope, atol=1e-7, rtol=0)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_both_gradient_modes_give_the_same_iterates(rule):
+    for a, b in zip(run(rule=rule, scale=0.3), run(rule=rule, scale=0.3, gradient="full"), strict=True):
+        torch.testing.assert_close(astuple(a), astuple(b), atol=1e-10, rtol=0, equal_nan=True)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_samples_do_not_influence_each_other(rule):
+    together = run(rule=rule, scale=0.3, iterations=6)
+    for sample in range(len(Z0)):
+        alone = run(rule=rule, scale=0.3, iterations=6, z0=Z0[sample : sample + 1])
+        for a, b in zip(together, alone, strict=True):
+            mine = [x[sample : sample + 1] if isinstance(x, torch.Tensor) else x for x in astuple(a)]
+            torch.testing.assert_close(mine, list(astuple(b)), atol=1e-10, rtol=0, equal_nan=True)
+
+
+def test_iterates_are_numbered_and_the_first_is_the_unguided_flow():
+    flow, iterates = CurvedFlow(), run(iterations=5)
+    z = Z0
+    with torch.no_grad():
+        for k in range(4):
+            z = flow.step(k, z)
+    assert [iterate.number for iterate in iterates] == [0, 1, 2, 3, 4, 5]
+    assert torch.equal(iterates[0].latent, z) and torch.equal(iterates[0].image, decode(z))
+    assert torch.equal(iterates[0].crop, iterates[0].image)
+    assert iterates[0].contraction.isnan().all() and not iterates[0].residual.isnan().any()
+    assert iterates[-1].residual.isnan().all() and iterates[-1].contraction.isnan().all()
+    torch.testing.assert_close(iterates[3].contraction, iterates[3].residual / iterates[2].residual)
+    assert (iterates[-1].energy < iterates[0].energy).all()
+
+
+class NoAutograd(CurvedFlow):
+    def step(self, k, z):
+        assert not torch.is_grad_enabled()
+        return super().step(k, z)
+
+
+def test_no_iteration_needs_no_autograd():
+    (only,) = run(NoAutograd(), iterations=0)
+    assert torch.equal(only.latent, run(iterations=1)[0].latent)
+
+
+@pytest.mark.parametrize("gradient", GRADIENTS)
+@pytest.mark.parametrize("rule", RULES)
+def test_nothing_is_left_behind(rule, gradient):
+    """Between iterates: no graph alive, the caller's grad mode as it was, no gradient in a parameter."""
+    alive = []
+
+    class Watched(CurvedFlow):
+        def step(self, k, z):
+            end = super().step(k, z)
+            alive.append(weakref.ref(end))
+            return end
+
+    flow = Watched()
+    for grad_mode in (True, False):
+        with torch.set_grad_enabled(grad_mode):
+            for iterate in solve(flow, decode, CurvedEnergy(), Z0, rule=rule, gradient=gradient, iterations=3):
+                assert torch.is_grad_enabled() == grad_mode
+                assert not any(end() is not None and end().requires_grad for end in alive)
+                assert not any(x.requires_grad for x in astuple(iterate)[1:])
+    assert flow.mix.grad is None
+
+
+def test_saturated_clip_is_not_called_diverging():
+    iterates = run(scale=0.1, iterations=10, energy=lambda image, n: loud(image))
+    torch.testing.assert_close(iterates[5].contraction, torch.ones(3, dtype=torch.float64))
+    assert not any(iterate.diverging.any() for iterate in iterates)
+
+
+def loud(image):
+    seen = CurvedEnergy()(image, 0)
+    return type(seen)(1000 * seen.energy, seen.similarity)
+
+
+def test_energy_is_told_the_iteration():
+    numbers = []
+
+    def energy(image, iteration):
+        numbers.append(iteration)
+        return CurvedEnergy()(image, iteration)
+
+    run(energy=energy, iterations=3)
+    assert numbers == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("gradient", GRADIENTS)
+def test_a_lost_gradient_names_its_window(gradient):
+    class Broken(CurvedFlow):
+        def step(self, k, z):
+            return super().step(k, z) + ((0 * z).sqrt() if k == 1 else 0)
+
+    with pytest.raises(NonFiniteGradientError, match="iteration 0.*step 2 of 4"):
+        run(Broken(), gradient=gradient)
+    with pytest.raises(NonFiniteGradientError, match="the decoder or the energy"):
+        run(decode=lambda z: decode(z) + (0 * z).sqrt(), gradient=gradient)
+
+
+def test_a_cut_gradient_is_named():
+    class Cut(CurvedFlow):
+        def step(self, k, z):
+            return super().step(k, z.detach()).detach() if k == 2 else super().step(k, z)
+
+    with pytest.raises(RuntimeError, match="step 3 of the flow cannot be differentiated"):
+        run(Cut())
+    for gradient in GRADIENTS:
+        with pytest.raises(RuntimeError, match="the decoder or the energy cannot be differentiated"):
+            run(decode=lambda z: decode(z.detach()), gradient=gradient)
+
+
+class Plain:
+    """A flow without end velocities."""
+
+    def __len__(self):
+        return 1
+
+    def step(self, k, z):
+        return z
+
+    def weight(self, k):
+        return 1.0
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"rule": "magic"}, "choose one of accumulated, fixed_point, noise, unanchored"),
+        ({"gradient": "magic"}, "choose one of windowed, full"),
+        ({"iterations": -1}, "0 or more"),
+        ({"damping": 0.0}, "above 0"),
+        ({"damping": 1.5}, "at most 1"),
+        ({"flow": Plain(), "rule": "unanchored"}, "choose another update rule"),
+        ({"flow": Plain(), "last_offset": False}, "use more steps"),
+    ],
+)
+def test_settings_that_cannot_work(settings, message):
+    with pytest.raises((ValueError, TypeError), match=message):
+        run(**settings)
+
+
+def test_one_window_without_last_offset_is_fine_for_noise():
+    assert len(run(Plain(), rule="noise", last_offset=False, iterations=2)) == 3
+
+
+def test_half_precision_norms_do_not_overflow():
+    z0 = torch.full((1, 3, 64, 64), 8.0, dtype=torch.bfloat16)
+    energy = lambda image, n: type(loud(image))(image.float().square().flatten(1).sum(dim=1) * 300, torch.zeros(1))  # noqa: E731
+    first = next(solve(Plain(), lambda z: z.half(), energy, z0.half(), scale=1.0))
+    torch.testing.assert_close(first.residual, torch.ones(1), atol=1e-2, rtol=0)
+
+
+def test_best_is_kept_for_each_sample():
+    def iterate(number, *similarity):
+        image = torch.full((2, 3, 1, 1), float(number))
+        nothing = torch.zeros(2)
+        return Iterate(number, image + 10, image, nothing, torch.tensor(similarity), nothing, nothing, nothing, None)
+
+    best = Best()
+    for each in (iterate(0, 0.1, 0.5), iterate(1, 0.7, 0.4), iterate(2, 0.3, 0.6), iterate(3, 0.6, 0.6)):
+        best.update(each)
+    assert best.number.tolist() == [1, 2]
+    assert best.similarity.tolist() == pytest.approx([0.7, 0.6])
+    assert best.image[:, 0, 0, 0].tolist() == [1, 2]
+    assert best.latent[:, 0, 0, 0].tolist() == [11, 12]
