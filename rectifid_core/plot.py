@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from .report import Report
 
@@ -29,5 +30,7 @@ def plot_report(report: Report) -> np.ndarray:
     if 1 < len(panels[0].lines) <= 10:
         panels[0].legend()
     panels[-1].set_xlabel("iteration")
+    panels[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
+    figure.align_ylabels()
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()

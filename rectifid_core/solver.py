@@ -139,7 +139,7 @@ def _unanchored(flow: EndVelocityFlow, states: list[Tensor], weights: list[float
 
 def _clip(g: Tensor) -> Tensor:
     """clip(g) = g / max(1, |g|) per sample."""
-    return (g / _norm(g).clamp(min=1).view(-1, *[1] * (g.ndim - 1))).to(g.dtype)
+    return (g / _per_sample(_norm(g).clamp(min=1), g)).to(g.dtype)
 
 
 def _norm(x: Tensor) -> Tensor:
@@ -147,8 +147,15 @@ def _norm(x: Tensor) -> Tensor:
     return x.flatten(1).to(torch.promote_types(x.dtype, torch.float32)).norm(dim=1)
 
 
+def _per_sample(values: Tensor, x: Tensor) -> Tensor:
+    """``(B,)``, shaped and placed to broadcast against ``x``, ``(B, ...)``."""
+    return values.to(x.device).view(-1, *[1] * (x.ndim - 1))
+
+
 def _iterate(number, latent, image, seen: Observation, residuals: list[Tensor], *, followed: bool) -> Iterate:
-    unknown = torch.full_like(seen.energy, torch.nan)
+    """``residuals``: all so far; this iterate's is the last of them if an update follows it."""
+    unknown = torch.full((len(latent),), torch.nan, device=latent.device)
+    first = residuals[0] if residuals else unknown
     recent = [unknown] * 4 + residuals
     # Three in a row, and past the first: views make residuals noisy, and a saturated clip wavers by a rounding error.
     growing = [recent[-i] > 1.001 * recent[-i - 1] for i in (1, 2, 3)]
@@ -160,7 +167,7 @@ def _iterate(number, latent, image, seen: Observation, residuals: list[Tensor], 
         seen.similarity,
         residual=recent[-1] if followed else unknown,
         contraction=recent[-1] / recent[-2] if followed else unknown,
-        diverging=growing[0] & growing[1] & growing[2] & (recent[-1] > recent[4 if residuals else 0]),
+        diverging=growing[0] & growing[1] & growing[2] & (recent[-1] > first),
         crop=seen.crop,
     )
 
@@ -194,14 +201,10 @@ class Best:
     number: Tensor | None = None
 
     def update(self, iterate: Iterate) -> None:
-        new = (
-            iterate.latent,
-            iterate.image,
-            iterate.similarity,
-            torch.full_like(iterate.similarity, iterate.number).long(),
-        )
+        number = torch.full_like(iterate.similarity, iterate.number, dtype=torch.long)
+        new = [iterate.latent, iterate.image, iterate.similarity, number]
         if self.number is not None:
             better = iterate.similarity > self.similarity
-            old = self.latent, self.image, self.similarity, self.number
-            new = [torch.where(better.view(-1, *[1] * (x.ndim - 1)), x, y) for x, y in zip(new, old, strict=True)]
+            old = [self.latent, self.image, self.similarity, self.number]
+            new = [torch.where(_per_sample(better, x), x, y) for x, y in zip(new, old, strict=True)]
         self.latent, self.image, self.similarity, self.number = new

@@ -10,6 +10,7 @@ import torch
 from worlds import CurvedEnergy, CurvedFlow, normal
 
 from rectifid_core.gradient import NonFiniteGradientError, full, windowed
+from rectifid_core.interfaces import Observation
 from rectifid_core.solver import GRADIENTS, RULES, Best, Iterate, solve
 
 Z0 = normal(3, 3, 4, 4, seed=7)
@@ -26,10 +27,9 @@ def run(flow=None, z0=Z0, decode=decode, energy=None, **settings):
 def as_published(flow, z0, scale, iterations):
     """The published update for one image, restated: z_K of each iterate.
 
-    A parameter has a row for each window.  While the windows run, row k only listens at z_k: its value cancels and its
-    gradient is g_k.  Between runs, row k holds the plain end of window k; an SGD step then moves it from there, and that
-    displacement, times the window's weight, is what the next run adds to the guided end, together with the change of
-    the plain end.
+    A parameter has a row for each window.  While the windows run, row k only listens at z_k: its value cancels, and
+    its gradient is g_k.  Then row k holds the plain end of window k, and an SGD step moves it from there.  The next run
+    adds to the guided end that displacement, times the window's weight, and the change of the plain end.
     """
     rows = len(flow)
     probe = torch.nn.Parameter(torch.zeros(rows, *z0.shape[1:], dtype=z0.dtype))
@@ -158,14 +158,13 @@ def test_nothing_is_left_behind(rule, gradient):
 
 
 def test_saturated_clip_is_not_called_diverging():
-    iterates = run(scale=0.1, iterations=10, energy=lambda image, n: loud(image))
+    def loud(image, iteration):
+        seen = CurvedEnergy()(image, iteration)
+        return Observation(1000 * seen.energy, seen.similarity)
+
+    iterates = run(scale=0.1, iterations=10, energy=loud)
     torch.testing.assert_close(iterates[5].contraction, torch.ones(3, dtype=torch.float64))
     assert not any(iterate.diverging.any() for iterate in iterates)
-
-
-def loud(image):
-    seen = CurvedEnergy()(image, 0)
-    return type(seen)(1000 * seen.energy, seen.similarity)
 
 
 def test_energy_is_told_the_iteration():
@@ -238,9 +237,11 @@ def test_one_window_without_last_offset_is_fine_for_noise():
 
 
 def test_half_precision_norms_do_not_overflow():
-    z0 = torch.full((1, 3, 64, 64), 8.0, dtype=torch.bfloat16)
-    energy = lambda image, n: type(loud(image))(image.float().square().flatten(1).sum(dim=1) * 300, torch.zeros(1))  # noqa: E731
-    first = next(solve(Plain(), lambda z: z.half(), energy, z0.half(), scale=1.0))
+    def energy(image, iteration):
+        return Observation(300 * image.float().square().flatten(1).sum(dim=1), torch.zeros(1))
+
+    z0 = torch.full((1, 3, 64, 64), 8.0, dtype=torch.half)  # the gradient, 4800 everywhere, has a norm of 532 000
+    first = next(solve(Plain(), lambda z: z, energy, z0))
     torch.testing.assert_close(first.residual, torch.ones(1), atol=1e-2, rtol=0)
 
 

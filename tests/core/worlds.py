@@ -1,4 +1,4 @@
-"""Small worlds in float64 in which the method can be checked: an affine one, where everything is known, and a curved one."""
+"""Small worlds in float64 to check the method in: an affine one, where everything is known, and a curved one."""
 
 from __future__ import annotations
 
