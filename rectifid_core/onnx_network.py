@@ -12,7 +12,7 @@ from onnx.external_data_helper import ExternalDataInfo, load_external_data_for_m
 from onnx2torch import convert
 from torch import Tensor, nn
 
-Shape = Sequence["int | None"]  # None: an axis that the file leaves free
+Shape = Sequence[int | None]  # None: an axis that the file leaves free
 
 
 class OnnxError(ValueError):
