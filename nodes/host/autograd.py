@@ -7,6 +7,7 @@ place, for as long as it lasts and without a copy; conditionings are small, and 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -18,6 +19,7 @@ import torch
 from comfy.ldm.modules.attention import attention_pytorch
 from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import WrappersMP
+from comfy.samplers import CFGGuider
 from torch import Tensor, nn
 
 _CACHES = ("easycache", "lazycache")
@@ -147,10 +149,10 @@ def normal(value: Any) -> Any:
     return value
 
 
-def refuse_changing_weights(conditionings: dict[str, list[dict]]) -> None:
+def refuse_changing_weights(guider: CFGGuider) -> None:
     """Raises ValueError where the host would exchange weights between two model calls of one gradient."""
-    entries = [entry for each in conditionings.values() for entry in each]
-    hooks = {entry.get("hooks") for entry in entries}
+    used = [guider.conds["positive"]] if math.isclose(guider.cfg, 1.0) else guider.conds.values()
+    hooks = {entry.get("hooks") for conditioning in used for entry in conditioning}
     weight_hooks = [hook for group in hooks if group for hook in group.get_type(comfy.hooks.EnumHookType.Weight)]
     if weight_hooks and (len(hooks) > 1 or any(len(hook.hook_keyframe.keyframes) > 1 for hook in weight_hooks)):
         raise ValueError(

@@ -90,7 +90,7 @@ class AnchoredSampler(comfy.samplers.Sampler):
     ):
         guided = self._settings["iterations"] > 0
         if guided:
-            refuse_changing_weights(model_wrap.conds)
+            refuse_changing_weights(model_wrap)
         for network in self._networks:
             fully_loaded(network)
         loaded = [patcher.model for patcher in (model_wrap.model_patcher, *model_wrap.loaded_models)]

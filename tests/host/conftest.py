@@ -1,14 +1,27 @@
-"""The pack inside a real host, in this process and on the CPU.  COMFYUI_PATH names the host."""
+"""The pack inside a real host, in this process and on the CPU.  COMFYUI_PATH names the host.
+
+Everything is built as nodes build it, under `torch.inference_mode`, and small: a MODEL of the host's SD3 class with two
+blocks, the demo's VAE and CLIP, a recogniser of one convolution; all with random weights.
+"""
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import os
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import TensorProto, helper, numpy_helper
 
 ROOT = Path(__file__).parents[2]
 PACK = "rectifid_under_test"  # the host makes the pack's name from its folder
+HOST = os.environ.get("COMFYUI_PATH")
 
 
 def load_host_and_pack(host: Path) -> None:
@@ -24,7 +37,153 @@ def load_host_and_pack(host: Path) -> None:
     spec.loader.exec_module(sys.modules[PACK])
 
 
-if os.environ.get("COMFYUI_PATH"):
-    load_host_and_pack(Path(os.environ["COMFYUI_PATH"]).resolve())
+if HOST and (Path(HOST) / "comfy").is_dir():
+    load_host_and_pack(Path(HOST).resolve())
+    import comfy.ops
+    from comfy.ldm.modules.diffusionmodules.mmdit import MMDiT
+
+    import nodes as host_nodes
 else:
     collect_ignore_glob = ["test_*.py"]
+
+
+def pytest_report_header():
+    return f"host: {HOST}" if HOST else "no host: set COMFYUI_PATH to a ComfyUI folder to run these tests"
+
+
+@pytest.fixture(autouse=True)
+def as_nodes_run():
+    with torch.inference_mode():
+        yield
+
+
+@pytest.fixture(scope="session")
+def pack():
+    """`pack("nodes.host.flow")` is that module of the pack."""
+    return lambda name: importlib.import_module(f"{PACK}.{name}")
+
+
+def flow_state(depth: int = 2) -> dict[str, torch.Tensor]:
+    network = MMDiT(
+        input_size=None,
+        in_channels=16,
+        depth=depth,
+        adm_in_channels=192,
+        context_embedder_config={
+            "target": "torch.nn.Linear",
+            "params": {"in_features": 192, "out_features": 64 * depth},
+        },
+        num_patches=256,
+        pos_embed_max_size=16,
+        dtype=torch.float32,
+        device="cpu",
+        operations=comfy.ops.disable_weight_init,
+    )
+    generator = torch.Generator().manual_seed(1)
+    return {name: 0.05 * torch.randn(w.shape, generator=generator) for name, w in network.state_dict().items()}
+
+
+def write_recogniser(path: Path, size: int = 32, width: int = 16) -> Path:
+    """An ONNX file of a smooth recogniser: convolution, sigmoid, projection."""
+    rng = np.random.default_rng(2)
+    weights = {
+        "kernel": rng.normal(size=(8, 3, 5, 5)).astype(np.float32),
+        "projection": rng.normal(size=(8 * (size // 2) ** 2, width)).astype(np.float32),
+    }
+    graph = helper.make_graph(
+        [
+            helper.make_node("Conv", ["x", "kernel"], ["filtered"], strides=[2, 2], pads=[2, 2, 2, 2]),
+            helper.make_node("Sigmoid", ["filtered"], ["active"]),
+            helper.make_node("Flatten", ["active"], ["flat"]),
+            helper.make_node("MatMul", ["flat", "projection"], ["embedding"]),
+        ],
+        "recogniser",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 3, size, size])],
+        [helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["batch", width])],
+        [numpy_helper.from_array(array, name) for name, array in weights.items()],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def parts(pack, tmp_path_factory):
+    """What does not change: the state of a flow, a VAE, a CLIP, a recogniser's file."""
+    torch.manual_seed(0)
+    with torch.inference_mode():
+        return SimpleNamespace(
+            flow_state=flow_state(),
+            vae=pack("nodes.host.demo").vae_from_network(pack("demo.autoencoder").Autoencoder()),
+            clip=pack("nodes.host.demo").clip_from_network(pack("demo.text_encoder").TextEncoder([320, 1000, 2533])),
+            recogniser=write_recogniser(tmp_path_factory.mktemp("recogniser") / "recogniser.onnx"),
+        )
+
+
+@pytest.fixture
+def job(pack, parts):
+    """A small job as a graph would hold it; `job.guide(...)` and `job.ksampler(...)` run it with changes."""
+    return Job(pack, parts)
+
+
+class Job:
+    def __init__(self, pack, parts):
+        self.model = pack("nodes.host.demo").flow_from_state(parts.flow_state)
+        self.vae = parts.vae
+        self.positive = host_nodes.CLIPTextEncode().encode(parts.clip, "a red hat")[0]
+        self.negative = host_nodes.CLIPTextEncode().encode(parts.clip, "")[0]
+        self.latent = host_nodes.EmptyLatentImage().generate(64, 64, 1)[0]
+        self.discriminator = pack("nodes.host.discriminator").load_discriminator(parts.recogniser)
+        reference = pack("nodes.demo").DrawDemoPortrait.execute(3, "a person")[0]
+        self.identity = pack("nodes.identity").encode_images(self.discriminator, reference)
+        self._sample = pack("nodes.host.sampler").sample
+        self.iterates = []
+
+    def ksampler(self, model=None, **changes):
+        """The latent of the host's KSampler."""
+        settings = {"cfg": 1.0, "scheduler": "simple", "denoise": 1.0, **changes}
+        latent = host_nodes.common_ksampler(
+            model or self.model,
+            5,
+            3,
+            settings["cfg"],
+            "euler",
+            settings["scheduler"],
+            self.positive,
+            self.negative,
+            self.latent,
+            denoise=settings["denoise"],
+        )[0]
+        return latent["samples"]
+
+    def guide(self, model=None, vae=None, energy=None, views=0, on_iterate=None, **changes):
+        """The latent and image of the guided sampler; `iterates` has what it went through."""
+        self.iterates = []
+
+        def watch(iterate, best):
+            self.iterates.append(iterate)
+            return bool(on_iterate and on_iterate(iterate, best))
+
+        settings = {
+            "seed": 5,
+            "steps": 3,
+            "cfg": 1.0,
+            "scheduler": "simple",
+            "denoise": 1.0,
+            "iterations": 2,
+            "scale": 5.0,
+            "keep": "last",
+            **changes,
+        }
+        settings = {"gradient": "windowed", **settings}
+        latent, image = self._sample(
+            model or self.model,
+            vae or self.vae,
+            self.positive,
+            self.negative,
+            self.latent,
+            energy or self.identity.energy(views, 0),
+            [] if energy else [self.discriminator.patcher],
+            on_iterate=watch,
+            **settings,
+        )
+        return latent["samples"], image

@@ -1,0 +1,74 @@
+"""The gradient through MODEL and VAE, as the solver gets it inside the host, is the right one."""
+
+import pytest
+import torch
+
+
+def brightness(pack):
+    """An energy that is exact in float64, so that a finite difference of it means something."""
+    Observation = pack("rectifid_core.interfaces").Observation
+
+    def energy(image, iteration):
+        value = ((image.double() - 0.3) ** 2).flatten(1).sum(dim=1)
+        return Observation(value, value.detach().float())
+
+    return energy
+
+
+@pytest.mark.parametrize("cfg", [1.0, 3.0])
+def test_it_agrees_with_finite_differences(job, pack, monkeypatch, cfg):
+    """Along the gradient, to 0.5 % in float32."""
+    sampler = pack("nodes.host.sampler")
+    solve = sampler.solve
+    measured = []
+
+    def probe(flow, decode, energy, z0, **settings):
+        def value(z):
+            for k in range(len(flow)):
+                z = flow.step(k, z)
+            return energy(decode(z), 0).energy.sum()
+
+        z = z0.detach().requires_grad_()
+        (gradient,) = torch.autograd.grad(value(z), z)
+        direction, step = gradient / gradient.norm(), 1e-2
+        with torch.no_grad():
+            difference = (value(z0 + step * direction) - value(z0 - step * direction)) / (2 * step)
+        measured.append((gradient.norm().item(), difference.item()))
+        return solve(flow, decode, energy, z0, **settings)
+
+    monkeypatch.setattr(sampler, "solve", probe)
+    job.guide(energy=brightness(pack), cfg=cfg)
+    [(gradient, difference)] = measured
+    assert gradient > 1e-3
+    assert difference == pytest.approx(gradient, rel=5e-3)
+
+
+@pytest.mark.parametrize("rule", ["accumulated", "fixed_point", "noise", "unanchored"])
+def test_windowed_and_full_agree(job, rule):
+    windowed, _ = job.guide(gradient="windowed", rule=rule)
+    full, _ = job.guide(gradient="full", rule=rule)
+    torch.testing.assert_close(windowed, full, atol=1e-4, rtol=0)
+    assert (windowed - job.ksampler()).abs().max() > 1e-3
+
+
+def test_guidance_raises_the_similarity(job):
+    job.guide(iterations=8)
+    assert job.iterates[-1].similarity > job.iterates[0].similarity
+
+
+def test_a_saturated_pixel_keeps_its_gradient(pack):
+    with torch.inference_mode(False):
+        image = torch.tensor([-0.5, 0.5, 1.5], requires_grad=True)
+        clamped = pack("nodes.host.decoder")._Clamp.apply(image)
+        clamped.sum().backward()
+    assert clamped.tolist() == [0.0, 0.5, 1.0]
+    assert image.grad.tolist() == [1.0, 1.0, 1.0]
+
+
+def test_samples_of_a_batch_do_not_influence_each_other(job):
+    single, _ = job.guide(views=2)
+    job.latent = {"samples": job.latent["samples"].repeat(2, 1, 1, 1)}
+    both, image = job.guide(views=2)
+    torch.testing.assert_close(both[:1], single, atol=1e-4, rtol=0)
+    assert image.shape == (2, 3, 64, 64)
+    assert not torch.allclose(both[0], both[1])

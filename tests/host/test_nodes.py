@@ -1,0 +1,236 @@
+"""The nodes as the editor and a graph see them."""
+
+import asyncio
+import json
+import sys
+from types import SimpleNamespace
+
+import comfy.utils
+import folder_paths
+import pytest
+import server
+import torch
+from comfy_api.latest import io
+
+import nodes as host_nodes
+
+IDS = [
+    "LoadEmbeddingDiscriminator",
+    "EncodeReferenceIdentity",
+    "AnchoredRectifiedSampler",
+    "PlotConvergence",
+    "LoadDemoModel",
+    "DrawDemoPortrait",
+]
+
+
+@pytest.fixture
+def nodes(pack):
+    extension = asyncio.run(sys.modules[pack("nodes").__package__.removesuffix(".nodes")].comfy_entrypoint())
+    return {node.GET_SCHEMA().node_id: node for node in asyncio.run(extension.get_node_list())}
+
+
+@pytest.fixture
+def run(nodes, tmp_path, monkeypatch):
+    """`run(node id, **inputs)` executes a node as the host does, on node 7 of a graph; widgets have their defaults."""
+    monkeypatch.setattr(folder_paths, "temp_directory", str(tmp_path / "temp"))
+
+    def execute(node_id, **inputs):
+        schema = nodes[node_id].GET_SCHEMA()
+        defaults = {each.id: each.default for each in schema.inputs if hasattr(each, "default")}
+        hidden = SimpleNamespace(unique_id="7", prompt=None, extra_pnginfo=None)
+        monkeypatch.setattr(nodes[node_id], "hidden", hidden)
+        return nodes[node_id].EXECUTE_NORMALIZED(**{**defaults, **inputs})
+
+    return execute
+
+
+@pytest.fixture
+def sample(run, job):
+    """`sample(**changes)` runs the sampler node on the small job."""
+
+    def sampled(**changes):
+        settings = {"steps": 3, "iterations": 2, "guidance_scale": 5.0, "views": 1, **changes}
+        return run(
+            "AnchoredRectifiedSampler",
+            **{
+                "model": job.model,
+                "positive": job.positive,
+                "negative": job.negative,
+                "latent_image": job.latent,
+                "vae": job.vae,
+                "guidance": job.identity,
+                "seed": 5,
+                **settings,
+            },
+        )
+
+    return sampled
+
+
+@pytest.fixture
+def discriminators_folder(parts, tmp_path, monkeypatch):
+    folder = tmp_path / "discriminators"
+    folder.mkdir()
+    monkeypatch.setitem(folder_paths.folder_names_and_paths, "discriminators", ([str(folder)], set()))
+    (folder / "mine.onnx").write_bytes(parts.recogniser.read_bytes())
+    (folder / "notes.txt").write_text("not a network")
+    return folder
+
+
+def test_they_are_registered(nodes):
+    assert list(nodes) == IDS
+    assert "discriminators" in folder_paths.folder_names_and_paths
+
+
+@pytest.mark.parametrize("node_id", IDS)
+def test_each_input_explains_itself(nodes, node_id):
+    schema = nodes[node_id].GET_SCHEMA()
+    assert schema.category.split("/")[0] == "RectifID"
+    assert schema.description and schema.display_name
+    for each in schema.inputs or []:
+        assert each.tooltip, each.id
+        if isinstance(each, io.Int.Input | io.Float.Input):
+            assert each.min <= each.default <= each.max
+        if isinstance(each, io.Combo.Input):
+            assert each.default in each.options
+    assert all(each.tooltip for each in schema.outputs)
+    json.dumps(nodes[node_id].GET_NODE_INFO_V1())
+
+
+def test_the_guidance_socket_takes_an_identity_today_and_any_energy_tomorrow(nodes):
+    guidance = nodes["AnchoredRectifiedSampler"].INPUT_TYPES()["required"]["guidance"]
+    assert guidance[0] == "RECTIFID_IDENTITY,RECTIFID_ENERGY"
+
+
+def test_the_sampler_returns_latent_image_and_report(sample, run, job):
+    output = sample()
+    latent, image, report = output.result
+    assert latent["samples"].shape == (1, 16, 8, 8)
+    assert image.shape == (1, 64, 64, 3) and 0 <= image.min() and image.max() <= 1
+    assert report.number == [0, 1, 2]
+    settings = json.loads(report.to_json())["settings"]
+    assert settings["seed"] == 5 and settings["discriminator"] == "recogniser"
+    assert output.ui.as_dict() == {"text": (report.text(),)}
+    (plot,) = run("PlotConvergence", report=report).result
+    assert plot.shape[0] == 1 and plot.shape[-1] == 3 and 0.5 < plot.mean() <= 1
+
+
+def test_a_later_node_may_go_on_with_the_latent(sample, job):
+    latent = sample().result[0]
+    assert host_nodes.VAEDecode().decode(job.vae, latent)[0].shape == (1, 64, 64, 3)
+    job.latent = latent
+    assert job.ksampler(denoise=0.5).isfinite().all()
+
+
+def test_it_shows_its_progress(sample, monkeypatch):
+    steps, texts = [], []
+    hook = lambda value, total, preview, node_id: steps.append((value, total, preview, node_id))  # noqa: E731
+    monkeypatch.setattr(comfy.utils, "PROGRESS_BAR_HOOK", hook)
+    instance = SimpleNamespace(send_progress_text=lambda text, node_id: texts.append((text, node_id)))
+    monkeypatch.setattr(server.PromptServer, "instance", instance, raising=False)
+
+    report = sample().result[2]
+    assert [(value, total, node_id) for value, total, _, node_id in steps] == [(n, 3, "7") for n in (1, 2, 3)]
+    kind, picture, size = steps[-1][2]
+    assert (kind, picture.size, size) == ("JPEG", (64, 64), 512)
+    assert texts[1] == (f"iteration 1 of 2: similarity {report.similarity[1][0]:.3f}", "7")
+    assert texts[-1] == (report.text(), "7")
+
+
+def test_it_stops_when_every_picture_is_similar_enough(sample, job):
+    job.latent = {"samples": torch.zeros(2, 16, 8, 8)}
+    similarity = torch.tensor(sample(iterations=6).result[2].similarity)
+    enough = (similarity[0].min() + similarity.amax(dim=0).min()).item() / 2
+    first = (similarity >= enough).cummax(dim=0).values.all(dim=1).int().argmax().item()
+    assert 0 < first < 6
+    assert sample(iterations=6, stop_at_similarity=enough).result[2].number[-1] == first
+
+
+def test_it_keeps_the_best_or_the_last(sample):
+    best, last = (sample(iterations=4, guidance_scale=100.0, keep=keep).result for keep in ("best", "last"))
+    similarity = [row[0] for row in best[2].similarity]
+    assert similarity == [row[0] for row in last[2].similarity]
+    assert max(similarity) > similarity[-1], "this scale overshoots, or the test is pointless"
+    assert not torch.equal(best[1], last[1])
+
+
+@pytest.mark.parametrize("channel_order", ["rgb", "bgr"])
+def test_a_discriminator_from_the_models_folder_guides(run, sample, discriminators_folder, nodes, channel_order):
+    options = nodes["LoadEmbeddingDiscriminator"].INPUT_TYPES()["required"]["discriminator"][1]["options"]
+    assert options == ["embedded", "mine.onnx"]
+    (discriminator,) = run(
+        "LoadEmbeddingDiscriminator", discriminator="mine.onnx", channel_order=channel_order, left=0.25, bottom=0.75
+    ).result
+    (portrait,) = run("DrawDemoPortrait", identity=3).result
+    encoded = run("EncodeReferenceIdentity", discriminator=discriminator, images=portrait)
+    identity, crops = encoded.result
+    assert crops.shape == (1, 32, 32, 3)
+    assert len(encoded.ui.as_dict()["images"]) == 1
+    similarity = sample(guidance=identity, iterations=6).result[2].similarity
+    assert similarity[-1] > similarity[0]
+
+
+def test_a_changed_file_is_loaded_again(nodes, discriminators_folder):
+    fingerprint = nodes["LoadEmbeddingDiscriminator"].fingerprint_inputs
+    before = fingerprint(discriminator="mine.onnx", left=0.0)
+    (discriminators_folder / "mine.onnx").touch()
+    assert fingerprint(discriminator="mine.onnx", left=0.0) != before
+
+
+def test_a_damaged_file_is_refused(run, discriminators_folder):
+    (discriminators_folder / "half.onnx").write_bytes((discriminators_folder / "mine.onnx").read_bytes()[:900])
+    with pytest.raises(ValueError, match="half.onnx"):
+        run("LoadEmbeddingDiscriminator", discriminator="half.onnx")
+
+
+def test_an_empty_box_is_refused(run, discriminators_folder):
+    with pytest.raises(ValueError, match="box"):
+        run("LoadEmbeddingDiscriminator", discriminator="mine.onnx", left=0.5, right=0.5)
+
+
+def test_no_reference_image_is_refused(run, job):
+    with pytest.raises(ValueError, match="at least one"):
+        run("EncodeReferenceIdentity", discriminator=job.discriminator, images=torch.zeros(0, 64, 64, 3))
+
+
+def test_several_references_make_one_identity(run, job):
+    identity, crops = run(
+        "EncodeReferenceIdentity", discriminator=job.discriminator, images=torch.rand(3, 40, 50, 4)
+    ).result
+    assert identity.embedding.shape == (16,) and crops.shape == (3, 32, 32, 3)
+    assert not identity.embedding.is_inference()
+
+
+class TestRefusals:
+    """In a user's words, before anything is computed."""
+
+    def test_a_model_that_is_not_a_flow(self, sample, job):
+        from comfy_extras.nodes_model_advanced import ModelSamplingDiscrete
+
+        job.model = ModelSamplingDiscrete().patch(job.model, "eps", False)[0]
+        with pytest.raises(ValueError, match="not a rectified flow"):
+            sample()
+
+    def test_no_vae(self, sample, job):
+        job.vae = None
+        with pytest.raises(ValueError, match="no VAE"):
+            sample()
+
+    def test_a_vae_of_another_model(self, sample, job):
+        import comfy.sd
+
+        job.vae = comfy.sd.VAE(sd={"pixel_space_vae": torch.ones(())})
+        with pytest.raises(ValueError, match="latents of 3 channels.*16"):
+            sample()
+
+    def test_a_latent_of_another_model(self, sample, job):
+        job.latent = {"samples": torch.ones(1, 4, 8, 8)}
+        with pytest.raises(ValueError, match="4 channels.*16"):
+            sample()
+
+    @pytest.mark.parametrize("shape", [(1, 16, 5, 8, 8), (1, 16, 100)])
+    def test_a_video_or_a_sound(self, sample, job, shape):
+        job.latent = {"samples": torch.ones(shape)}
+        with pytest.raises(ValueError, match="one frame"):
+            sample()
