@@ -59,22 +59,30 @@ class Judge:
         return float(self.embed(first) @ self.embed(second))
 
 
-def lay_out(tiles: dict[str, Image.Image]) -> Image.Image:
-    """One row: each picture at the same height, under its caption."""
-    scaled = {
-        caption: picture.resize((round(picture.width * TILE / picture.height), TILE), Image.Resampling.LANCZOS)
-        for caption, picture in tiles.items()
-    }
-    width = sum(picture.width for picture in scaled.values()) + MARGIN * (len(scaled) + 1)
-    sheet = Image.new("RGB", (width, TILE + CAPTION + MARGIN), "white")
-    draw = ImageDraw.Draw(sheet)
-    font = ImageFont.load_default(20)
-    left = MARGIN
-    for caption, picture in scaled.items():
-        draw.text((left + picture.width / 2, CAPTION / 2), caption, fill="black", font=font, anchor="mm")
-        sheet.paste(picture, (left, CAPTION))
-        left += picture.width + MARGIN
-    return sheet
+def judge(pictures: dict[str, Image.Image]) -> dict[str, float]:
+    """How like the reference the pictures without and with guidance are."""
+    similarity = Judge().similarity
+    return {name: similarity(pictures["reference"], pictures[name]) for name in ("unguided", "guided")}
+
+
+def lay_out(pictures: dict[str, Image.Image], similarity: dict[str, float]) -> Image.Image:
+    """The whole story in one row: the pictures at the same height, under their names and similarities."""
+    tiles = []
+    for name in ("reference", "unguided", "guided", "convergence"):
+        width, height = pictures[name].size
+        tile = Image.new("RGB", (TILE * width // height + MARGIN, TILE + CAPTION + MARGIN), "white")
+        caption = f"{name}: {similarity[name]:.2f}" if name in similarity else name
+        draw = ImageDraw.Draw(tile)
+        draw.text((tile.width / 2, CAPTION / 2), caption, fill="black", font=ImageFont.load_default(20), anchor="mm")
+        picture = pictures[name].resize((tile.width - MARGIN, TILE), Image.Resampling.LANCZOS)
+        tile.paste(picture, (MARGIN // 2, CAPTION))
+        tiles.append(tile)
+    row = Image.new("RGB", (sum(tile.width for tile in tiles), tiles[0].height))
+    left = 0
+    for tile in tiles:
+        row.paste(tile, (left, 0))
+        left += tile.width
+    return row
 
 
 def main() -> int:
@@ -92,17 +100,10 @@ def main() -> int:
         pictures = pictures_of(server, server.run(quickstart_prompt(server), print_text))
         print(f"    done in {time.monotonic() - started:.0f} s")
 
-        judge = Judge()
-        before, after = (judge.similarity(pictures["reference"], pictures[name]) for name in ("unguided", "guided"))
+        similarity = judge(pictures)
         print("Similarity to the reference, by a recogniser that took no part in the guidance:")
-        print(f"    {before:.2f} unguided, {after:.2f} guided")
-        tiles = {
-            "reference": pictures["reference"],
-            f"unguided: {before:.2f}": pictures["unguided"],
-            f"guided: {after:.2f}": pictures["guided"],
-            "convergence": pictures["convergence"],
-        }
-        lay_out(tiles).save(PICTURE)
+        print(f"    {similarity['unguided']:.2f} unguided, {similarity['guided']:.2f} guided")
+        lay_out(pictures, similarity).save(PICTURE)
         print(f"The picture: {PICTURE}")
         if arguments.serve:
             print(f"\nComfyUI is at {server.address}; drag {WORKFLOW} into its window. Ctrl-C ends it.", flush=True)

@@ -1,7 +1,4 @@
-"""ComfyUI's real front end in a headless Chromium: what a user sees and does.
-
-    python -m scripts.editor    # refreshes docs/quickstart_editor.png and the template's thumbnail
-"""
+"""ComfyUI's real front end in a headless Chromium: what a user sees and does."""
 
 from __future__ import annotations
 
@@ -20,6 +17,7 @@ FLAGS = [
     *("--disable-gpu", "--no-first-run", "--disable-background-networking"),
     *("--disable-component-update", "--disable-sync"),
 ]
+SETTINGS = {"Comfy.TutorialCompleted": True, "Comfy.Minimap.Visible": False}
 SECONDS = 1000  # Playwright counts in milliseconds
 
 
@@ -37,8 +35,10 @@ class Editor:
         self.errors: list[str] = []
 
     def open(self, server: ComfyServer) -> None:
-        """Open the front end as a returning user does: a new one is greeted by the template browser."""
-        server.post("/settings/Comfy.TutorialCompleted", True)
+        """Open the front end as a returning user does: a new one is greeted by the template browser and a banner."""
+        for name, value in SETTINGS.items():
+            server.post(f"/settings/{name}", value)
+        self.page.add_init_script("localStorage.vueNodesBannerDismissed = true")
         self.page.goto(server.address)
         self.page.wait_for_function("window.app?.vueAppReady && window.app.graph", timeout=120 * SECONDS)
         # Only now: before, the front end itself asks for settings files that a user need not have.
@@ -60,6 +60,16 @@ class Editor:
     def dialogs(self) -> list[str]:
         """The text of every dialog on the screen."""
         return self.page.locator("[role=dialog]:visible").all_inner_texts()
+
+    def set(self, node: str, widget: str, value: object) -> None:
+        """Set a widget of the graph's one node of this type."""
+        self.page.evaluate(
+            """([node, widget, value]) => {
+                const widgets = app.graph.nodes.find(({type}) => type === node).widgets
+                widgets.find(({name}) => name === widget).value = value
+            }""",
+            [node, widget, value],
+        )
 
     def run(self, seconds: float) -> None:
         """Press Run, and wait until every node that shows pictures has one."""
