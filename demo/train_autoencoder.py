@@ -64,7 +64,7 @@ def main() -> None:
         if step % 200 == 0:
             mse = F.mse_loss(y, x).item() / 4
             print(
-                f"{step} {share:.0%} loss {loss.item():.4f} psnr {-10 * np.log10(mse):.2f} std {latent.std().item():.1f}",
+                f"{step} {share:.0%} loss {loss.item():.4f} psnr {-10 * np.log10(mse):.2f}",
                 flush=True,
             )
             torch.save(

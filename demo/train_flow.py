@@ -1,4 +1,4 @@
-"""Trains the embedded rectified flow, an SD3-class MMDiT of the host's own code, with its text encoder; reflows it once.
+"""Trains the embedded rectified flow, an SD3-class MMDiT of the host's own code, and its text encoder; then reflows it.
 
     COMFYUI_PATH=... python demo/train_flow.py encode                    # latents and tokens of the scenes
     COMFYUI_PATH=... python demo/train_flow.py teacher --minutes 45
@@ -166,20 +166,29 @@ class Training:
     def __init__(self, name: str, model: Velocity, rate: float, decay: float, minutes: float):
         self.path, self.rate, self.decay, self.minutes = CACHE / f"{name}.pt", rate, decay, minutes
         self.model, self.average = model, copy.deepcopy(model).requires_grad_(False)
-        self.optimizer = torch.optim.AdamW(model.parameters(), rate, betas=(0.9, 0.99), weight_decay=0.01)
+        # Muon for the blocks' matrices, which learns this flow in fewer steps; AdamW for everything else
+        matrices = [p for name, p in model.flow.joint_blocks.named_parameters() if p.ndim == 2 and "adaLN" not in name]
+        others = [p for p in model.parameters() if all(p is not matrix for matrix in matrices)]
+        self.optimizers = [
+            torch.optim.Muon(matrices, rate, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"),
+            torch.optim.AdamW(others, rate, betas=(0.9, 0.99), weight_decay=0.01),
+        ]
         self.step, spent = 0, 0.0
         if self.path.exists():
             state = torch.load(self.path, weights_only=True)
             model.load_state_dict(state["model"])
             self.average.load_state_dict(state["average"])
-            self.optimizer.load_state_dict(state["optimizer"])
+            if "optimizers" in state:
+                for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+                    optimizer.load_state_dict(saved)
             self.step, spent = state["step"], state["spent"]
+        model.flow.compile()  # a fifth faster here
         torch.manual_seed(self.step + 1)
         self.start, self.loss = time.time() - spent, 0.0
 
     def steps(self):
         while (share := (time.time() - self.start) / (60 * self.minutes)) < 1:
-            for group in self.optimizer.param_groups:
+            for group in (group for optimizer in self.optimizers for group in optimizer.param_groups):
                 group["lr"] = self.rate * min(1, self.step / 300) * min(1.0, max(0.02, 2.5 * (1 - share)))
             yield
             if self.step % 100 == 0:
@@ -189,10 +198,11 @@ class Training:
         self.save()
 
     def update(self, loss: Tensor) -> None:
-        self.optimizer.zero_grad(set_to_none=True)
+        self.model.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-        self.optimizer.step()
+        for optimizer in self.optimizers:
+            optimizer.step()
         self.step += 1
         self.loss += (loss.item() - self.loss) * (0.02 if self.step > 50 else 1 / self.step)
         decay = min(self.decay, (1 + self.step) / (20 + self.step))
@@ -204,7 +214,7 @@ class Training:
         state = {
             "model": self.model.state_dict(),
             "average": self.average.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
         }
         torch.save({**state, "step": self.step, "spent": time.time() - self.start}, self.path.with_suffix(".tmp"))
         self.path.with_suffix(".tmp").replace(self.path)

@@ -29,53 +29,48 @@ ADVERSARY = 3.0  # L2 radius of the adversarial change of a 3 x 64 x 64 picture 
 
 
 class ResidualRecogniser(nn.Module):
-    """The guide: strided residual convolutions, global average."""
+    """The guide: residual blocks and strided convolutions, batch normalisation."""
 
     def __init__(self, features: int = 128):
         super().__init__()
-        self.stem = nn.Conv2d(3, 24, 4, stride=2, padding=1)
-        widths = (24, 48, 80, 112)
+        widths = (32, 48, 80, 112)
+        self.stem = nn.Conv2d(3, widths[0], 4, stride=2, padding=1)
         self.down = nn.ModuleList(
             nn.Conv2d(a, b, 4, stride=2, padding=1) for a, b in zip(widths, widths[1:], strict=False)
         )
         self.blocks = nn.ModuleList(
-            nn.Sequential(nn.SiLU(), nn.Conv2d(w, w, 3, padding=1), nn.SiLU(), nn.Conv2d(w, w, 3, padding=1))
-            for w in widths
+            nn.Sequential(
+                nn.BatchNorm2d(width),
+                nn.SiLU(),
+                nn.Conv2d(width, width, 3, padding=1, bias=False),
+                nn.BatchNorm2d(width),
+                nn.SiLU(),
+                nn.Conv2d(width, width, 3, padding=1),
+            )
+            for width in widths
         )
-        self.head = nn.Linear(112 * 16, features)
+        self.head = nn.Sequential(nn.BatchNorm2d(widths[-1]), nn.SiLU(), nn.Flatten(), nn.Linear(112 * 16, features))
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.stem(x)
         x = x + self.blocks[0](x)
         for down, block in zip(self.down, self.blocks[1:], strict=True):
-            x = down(F.silu(x))
+            x = down(x)
             x = x + block(x)
-        return self.head(F.silu(x).flatten(1))
+        return self.head(x)
 
 
 class PlainRecogniser(nn.Module):
-    """The judge: a plain stack of wide-kernel convolutions with another depth, width and activation."""
+    """The judge: a plain stack of convolutions with another depth, other kernels, widths and activation."""
 
     def __init__(self, features: int = 128):
         super().__init__()
-        self.net = nn.Sequential(
-            nn.Conv2d(3, 32, 5, stride=2, padding=2),
-            nn.ELU(),
-            nn.Conv2d(32, 32, 3, padding=1),
-            nn.ELU(),
-            nn.Conv2d(32, 64, 5, stride=2, padding=2),
-            nn.ELU(),
-            nn.Conv2d(64, 64, 3, padding=1),
-            nn.ELU(),
-            nn.Conv2d(64, 96, 3, stride=2, padding=1),
-            nn.ELU(),
-            nn.Conv2d(96, 96, 3, padding=1),
-            nn.ELU(),
-            nn.Conv2d(96, 128, 3, stride=2, padding=1),
-            nn.ELU(),
-            nn.Flatten(),
-            nn.Linear(128 * 16, features),
-        )
+        layers: list[nn.Module] = []
+        shape = ((3, 32, 5, 2), (32, 32, 3, 1), (32, 64, 5, 2), (64, 64, 3, 1), (64, 96, 3, 2), (96, 96, 3, 1), (96, 128, 3, 2))
+        for before, after, kernel, stride in shape:
+            convolution = nn.Conv2d(before, after, kernel, stride, kernel // 2, bias=False)
+            layers += [convolution, nn.BatchNorm2d(after), nn.ELU()]
+        self.net = nn.Sequential(*layers, nn.Flatten(), nn.Linear(128 * 16, features))
 
     def forward(self, x: Tensor) -> Tensor:
         return self.net(x)
@@ -127,9 +122,9 @@ def read_loss(logits: Tensor, labels: Tensor) -> Tensor:
     return sum(F.cross_entropy(group, labels[:, i]) for i, group in enumerate(groups))
 
 
-def adversary(loss, x: Tensor) -> Tensor:
-    """x moved one step up the loss from a random start, within the ball of radius ADVERSARY."""
-    radius = ADVERSARY * torch.rand(x.shape[0], 1, 1, 1)
+def adversary(loss, x: Tensor, radius: float) -> Tensor:
+    """x moved one step up the loss from a random start, within a ball of at most ``radius``."""
+    radius = radius * torch.rand(x.shape[0], 1, 1, 1)
     start = torch.randn_like(x)
     start = (x + 0.5 * radius * start / start.flatten(1).norm(dim=1).view(-1, 1, 1, 1)).requires_grad_(True)
     (gradient,) = torch.autograd.grad(loss(start), start)
@@ -140,7 +135,8 @@ def adversary(loss, x: Tensor) -> Tensor:
 def train(name: str, minutes: float, people_per_batch: int = 48, moments: int = 3) -> nn.Module:
     torch.manual_seed({"guide": 11, "judge": 22, "attributes": 33}[name])
     model = {"guide": ResidualRecogniser, "judge": PlainRecogniser, "attributes": AttributeReader}[name]()
-    optimizer = torch.optim.AdamW(model.parameters(), 1e-3, weight_decay=0.01)
+    model = model.to(memory_format=torch.channels_last)
+    optimizer = torch.optim.AdamW(model.parameters(), 2e-3, weight_decay=0.01)
     step, spent, checkpoint = 0, 0.0, CACHE / f"{name}.pt"
     if checkpoint.exists():
         state = torch.load(checkpoint, weights_only=True)
@@ -149,10 +145,10 @@ def train(name: str, minutes: float, people_per_batch: int = 48, moments: int = 
         step, spent = state["step"], state["spent"]
     source = np.load(CACHE / ("scenes.npy" if name == "attributes" else f"{name}.npy"), mmap_mode="r")
     labels = torch.from_numpy(np.load(CACHE / "labels.npy"))
-    rng, start = np.random.default_rng(step), time.time() - spent
-    while (share := (time.time() - start) / (60 * minutes)) < 1:
+    rng, start = np.random.default_rng(step), time.process_time() - spent
+    while (share := (time.process_time() - start) / (60 * minutes)) < 1:
         for group in optimizer.param_groups:
-            group["lr"] = 1e-3 * min(1, step / 100) * min(1.0, max(0.02, 1.6 * (1 - share)))
+            group["lr"] = 2e-3 * min(1, step / 50) * min(1.0, max(0.02, 1.6 * (1 - share)))
         if name == "attributes":
             at = np.sort(rng.integers(0, len(source), 128))
             x, target = torch.from_numpy(source[at]), labels[at]
@@ -165,22 +161,23 @@ def train(name: str, minutes: float, people_per_batch: int = 48, moments: int = 
             target, measure = torch.arange(people_per_batch).repeat_interleave(moments), contrast
         x = augment(x / 127.5 - 1) if name != "attributes" else x / 127.5 - 1 + 0.05 * torch.randn_like(x)
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            if step > 300:
-                x = adversary(lambda start, target=target, measure=measure: measure(model(start), target), x)
+            if share > 0.25:
+                radius = ADVERSARY * min(1.0, 2 * (share - 0.25))
+                x = adversary(lambda start, target=target, measure=measure: measure(model(start), target), x, radius)
             loss = measure(model(x), target)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 5.0)
         optimizer.step()
         step += 1
-        if step % 200 == 0:
+        if step % 100 == 0:
             print(f"{step} {share:.0%} loss {loss.item():.3f}", flush=True)
             torch.save(
                 {
                     "model": model.state_dict(),
                     "optimizer": optimizer.state_dict(),
                     "step": step,
-                    "spent": time.time() - start,
+                    "spent": time.process_time() - start,
                 },
                 checkpoint,
             )
