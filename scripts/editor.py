@@ -28,7 +28,7 @@ def find_chromium() -> str | None:
 
 
 class Editor:
-    """The editor's window.  `errors` collects what its console complains about."""
+    """The editor's window."""
 
     def __init__(self, page: Page):
         self.page = page
@@ -57,9 +57,9 @@ class Editor:
             "app.graph.nodes.map(node => node.type).filter(type => !(type in LiteGraph.registered_node_types))"
         )
 
-    def dialogs(self) -> list[str]:
-        """The text of every dialog on the screen."""
-        return self.page.locator("[role=dialog]:visible").all_inner_texts()
+    def complaints(self) -> list[str]:
+        """The text of every dialog and alert on the screen, and what the console noted."""
+        return self.page.locator("[role=dialog]:visible, .p-toast-message:visible").all_inner_texts() + self.errors
 
     def set(self, node: str, widget: str, value: object) -> None:
         """Set a widget of the graph's one node of this type."""

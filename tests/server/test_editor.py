@@ -18,8 +18,7 @@ def editor(server, chromium):
 
 def test_the_quickstart_opens_without_a_complaint(editor):
     assert editor.missing_nodes() == []
-    assert editor.dialogs() == []
-    assert editor.errors == []
+    assert editor.complaints() == []
 
 
 @pytest.mark.usefixtures("weights")
@@ -27,7 +26,6 @@ def test_run_shows_the_pictures(editor, tmp_path):
     for sampler in ("KSampler", "AnchoredRectifiedSampler"):
         editor.set(sampler, "seed", 3)  # a run that no other test had, for the server remembers
     editor.run(seconds=300)
-    assert editor.dialogs() == []
-    assert editor.errors == []
+    assert editor.complaints() == []
     editor.screenshot(tmp_path / "editor.png")
     assert (tmp_path / "editor.png").stat().st_size > 50_000
