@@ -1,0 +1,81 @@
+"""The embedded world: its prompts, its renderer, its files, and recognisers that know people whom they never saw."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from demo.autoencoder import Autoencoder
+from demo.portrait import Identity, Scene, draw, draw_portrait, parse_prompt, write_prompt
+from safetensors.torch import load_file
+
+from rectifid_core.discriminator import EmbeddingDiscriminator
+from rectifid_core.onnx_network import load_onnx
+
+WEIGHTS = Path(__file__).parents[2] / "demo" / "weights"
+NEW_PEOPLE = 5_000_000  # the first seed that no training has seen (demo/data.py)
+needs_weights = pytest.mark.skipif(
+    not (WEIGHTS / "recogniser_judge.onnx").exists(), reason="demo/weights is not in this clone"
+)
+
+
+def scenes(count: int) -> list[Scene]:
+    return [Scene.sample(np.random.default_rng(seed)) for seed in range(count)]
+
+
+@pytest.mark.parametrize("mention", [1.0, 0.5, 0.0])
+def test_a_written_prompt_reads_back(mention):
+    for seed, scene in enumerate(scenes(200)):
+        prompt, named = write_prompt(scene, np.random.default_rng(seed), mention)
+        assert parse_prompt(prompt) == named, prompt
+
+
+def test_a_prompt_in_a_person_s_own_words():
+    named = parse_prompt("Portrait of a HAPPY man wearing a big yellow hat, on a grey background, at the left, dim light")
+    scene = {"expression": "smiling", "hat": "yellow", "background": "gray", "position": "left", "light": "dim"}
+    assert named == scene
+
+
+def test_a_portrait_is_a_function_of_its_number_and_prompt():
+    first, again = (np.asarray(draw_portrait(7, "a sad person in a red hat")) for _ in range(2))
+    assert first.shape == (128, 128, 3) and (first == again).all()
+    assert (first != np.asarray(draw_portrait(8, "a sad person in a red hat"))).any()
+    assert draw_portrait(7, "a person", size=64).size == (64, 64)
+
+
+@needs_weights
+def test_the_weights_are_small():
+    assert sum(file.stat().st_size for file in WEIGHTS.iterdir()) <= 24e6
+
+
+def new_people(count: int) -> torch.Tensor:
+    """Two scenes each of ``count`` people, ``(count, 2, 3, 128, 128)`` in [0, 1]."""
+    pictures = []
+    for seed in range(NEW_PEOPLE, NEW_PEOPLE + count):
+        identity, rng = Identity.sample(np.random.default_rng(seed)), np.random.default_rng([seed, 1])
+        pictures.append(np.stack([np.asarray(draw(identity, Scene.sample(rng))) for _ in range(2)]))
+    return torch.from_numpy(np.stack(pictures)).permute(0, 1, 4, 2, 3).float() / 255
+
+
+@needs_weights
+def test_the_autoencoder_gives_back_what_it_got():
+    autoencoder = Autoencoder()
+    state = load_file(WEIGHTS / "autoencoder.safetensors")
+    autoencoder.load_state_dict({name: value.float() for name, value in state.items()})
+    pictures = new_people(8).flatten(0, 1) * 2 - 1
+    with torch.no_grad():
+        error = (autoencoder.decode(autoencoder.encode(pictures)) - pictures).square().mean() / 4
+    assert -10 * error.log10() > 28  # dB
+
+
+@needs_weights
+@pytest.mark.parametrize("name", ["guide", "judge"])
+def test_a_recogniser_finds_a_new_person_among_200(name):
+    network = load_onnx(WEIGHTS / f"recogniser_{name}.onnx")
+    recogniser = EmbeddingDiscriminator(network, name=name, digest="", input_size=64)
+    with torch.no_grad():
+        first, second = (recogniser.embed(recogniser.crop(x, recogniser.locate(x))) for x in new_people(200).unbind(1))
+    ranked_first = (first @ second.T).argmax(dim=1) == torch.arange(200)
+    assert ranked_first.float().mean() >= 0.98
