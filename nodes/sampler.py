@@ -109,7 +109,7 @@ class AnchoredRectifiedSampler(io.ComfyNode):
                     "gradient",
                     options=list(GRADIENTS),
                     default=GRADIENTS[0],
-                    tooltip="windowed needs the memory of one step, full that of all steps and a fifth less time. "
+                    tooltip="windowed needs memory for one step at a time; full for all, and computes each only once. "
                     "Same picture.",
                 ),
                 io.Boolean.Input(

@@ -4,28 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-import comfy.model_sampling
 from comfy.k_diffusion.sampling import to_d
 from comfy.model_management import throw_exception_if_processing_interrupted
-from comfy.model_patcher import ModelPatcher
 from comfy.samplers import CFGGuider, KSamplerX0Inpaint
 from torch import Tensor
-
-
-def refuse_other_models(model: ModelPatcher) -> None:
-    """Raises ValueError unless MODEL is a flow as the host knows it: z = (1 - sigma) * image + sigma * noise."""
-    if not isinstance(model.get_model_object("model_sampling"), comfy.model_sampling.CONST):
-        raise ValueError(
-            f"{type(model.model).__name__} is not a rectified flow, so there is no straight path to guide. Use a flow "
-            "model, best one distilled to few steps: SD3.5, FLUX, Z-Image, Qwen-Image, Lumina 2, AuraFlow, Chroma."
-        )
 
 
 class EulerFlow:
     """K windows between K + 1 sigmas.  The arithmetic is the host's own `sample_euler`, to the bit.
 
     guider: the host's, with its conditionings ready; sigmas: ``(K + 1,)``, falling; options: what the host hands to a
-    sampler function.  An interrupt is raised before a window's forward and before its backward.
+    sampler function.  An interrupt is raised before each forward of the model, and between the backwards of two.
     """
 
     def __init__(

@@ -18,11 +18,12 @@ from torch import Tensor
 
 from ...rectifid_core.interfaces import Energy
 from ...rectifid_core.solver import Best, Iterate, solve
-from .autograd import differentiable, differentiable_clone, normal, refuse_changing_weights, resident
+from .autograd import differentiable, normal
 from .decoder import VAEDecoder, refuse_other_vaes
 from .discriminator import fully_loaded
-from .flow import EulerFlow, refuse_other_models
+from .flow import EulerFlow
 from .memory import load_together, reserve_backward
+from .model import differentiable_clone, refuse_changing_weights, refuse_other_models, resident
 
 _RATIOS = ("downscale_ratio_spacial", "downscale_ratio_temporal")  # newer hosts put them into an empty latent
 

@@ -15,14 +15,24 @@ def brightness(pack):
     return energy
 
 
+def look_inside(pack, monkeypatch, probe):
+    """Has the next guided run call ``probe(flow, decode, energy, z0)`` where the solver starts."""
+    sampler = pack("nodes.host.sampler")
+    solve = sampler.solve
+
+    def probed(flow, decode, energy, z0, **settings):
+        probe(flow, decode, energy, z0)
+        return solve(flow, decode, energy, z0, **settings)
+
+    monkeypatch.setattr(sampler, "solve", probed)
+
+
 @pytest.mark.parametrize("cfg", [1.0, 3.0])
 def test_it_agrees_with_finite_differences(job, pack, monkeypatch, cfg):
     """Along the gradient, to 0.5 % in float32."""
-    sampler = pack("nodes.host.sampler")
-    solve = sampler.solve
     measured = []
 
-    def probe(flow, decode, energy, z0, **settings):
+    def probe(flow, decode, energy, z0):
         def value(z):
             for k in range(len(flow)):
                 z = flow.step(k, z)
@@ -34,13 +44,26 @@ def test_it_agrees_with_finite_differences(job, pack, monkeypatch, cfg):
         with torch.no_grad():
             difference = (value(z0 + step * direction) - value(z0 - step * direction)) / (2 * step)
         measured.append((gradient.norm().item(), difference.item()))
-        return solve(flow, decode, energy, z0, **settings)
 
-    monkeypatch.setattr(sampler, "solve", probe)
+    look_inside(pack, monkeypatch, probe)
     job.guide(energy=brightness(pack), cfg=cfg)
     [(gradient, difference)] = measured
     assert gradient > 1e-3
     assert difference == pytest.approx(gradient, rel=5e-3)
+
+
+def test_the_velocity_at_a_windows_end_is_that_at_the_next_ones_start(job, pack, monkeypatch):
+    velocities = []
+
+    @torch.no_grad()
+    def probe(flow, decode, energy, z0):
+        sizes = flow._sigmas.diff()
+        velocities.append((flow.end_displacement(0, z0) / sizes[0], (flow.step(1, z0) - z0) / sizes[1]))
+        assert flow.end_displacement(len(flow) - 1, z0).isfinite().all()
+
+    look_inside(pack, monkeypatch, probe)
+    job.guide()
+    torch.testing.assert_close(*velocities[0], atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("rule", ["accumulated", "fixed_point", "noise", "unanchored"])
@@ -52,7 +75,7 @@ def test_windowed_and_full_agree(job, rule):
 
 
 def test_guidance_raises_the_similarity(job):
-    job.guide(iterations=8)
+    job.guide(iterations=4)
     assert job.iterates[-1].similarity > job.iterates[0].similarity
 
 

@@ -140,11 +140,11 @@ def test_it_shows_its_progress(sample, monkeypatch):
 
 def test_it_stops_when_every_picture_is_similar_enough(sample, job):
     job.latent = {"samples": torch.zeros(2, 16, 8, 8)}
-    similarity = torch.tensor(sample(iterations=6).result[2].similarity)
+    similarity = torch.tensor(sample(iterations=4).result[2].similarity)
     enough = (similarity[0].min() + similarity.amax(dim=0).min()).item() / 2
     first = (similarity >= enough).cummax(dim=0).values.all(dim=1).int().argmax().item()
-    assert 0 < first < 6
-    assert sample(iterations=6, stop_at_similarity=enough).result[2].number[-1] == first
+    assert 0 < first < 4
+    assert sample(iterations=4, stop_at_similarity=enough).result[2].number[-1] == first
 
 
 def test_it_keeps_the_best_or_the_last(sample):
@@ -167,7 +167,7 @@ def test_a_discriminator_from_the_models_folder_guides(run, sample, discriminato
     identity, crops = encoded.result
     assert crops.shape == (1, 32, 32, 3)
     assert len(encoded.ui.as_dict()["images"]) == 1
-    similarity = sample(guidance=identity, iterations=6).result[2].similarity
+    similarity = sample(guidance=identity, iterations=4).result[2].similarity
     assert similarity[-1] > similarity[0]
 
 
