@@ -115,8 +115,8 @@ async def follow(socket: aiohttp.ClientWebSocketResponse, job: str, watch: Calla
             raise Interrupted("the job was cancelled")
         elif kind == "execution_error":
             raise ServerError(f"{data['node_type']}: {data['exception_message'].strip()}")
-        elif kind == "execution_success":
-            return
+        elif kind == "executing" and data["node"] is None:
+            return  # the last word; at "execution_success" the history is not written yet
     raise ServerError("the server closed the connection while the job was running; see its log")
 
 

@@ -51,7 +51,7 @@ class Judge:
 
     def embed(self, picture: Image.Image) -> np.ndarray:
         size = self.input.shape[-1]
-        pixels = np.asarray(picture.resize((size, size), Image.Resampling.BOX), np.float32) / 127.5 - 1
+        pixels = np.asarray(picture.resize((size, size), Image.Resampling.BILINEAR), np.float32) / 127.5 - 1
         (embedding,) = self.session.run(None, {self.input.name: pixels.transpose(2, 0, 1)[None]})[0]
         return embedding / np.linalg.norm(embedding)
 

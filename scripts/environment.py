@@ -75,7 +75,9 @@ def existing_host(path: Path, for_tests: bool) -> Host:
 def python_beside(path: Path) -> Path:
     """The Python of an existing ComfyUI: COMFYUI_PYTHON, its virtual or embedded environment, else this one."""
     if named := os.environ.get("COMFYUI_PYTHON"):
-        return Path(named).expanduser()
+        if not Path(named).is_file():
+            raise SetupError(f"COMFYUI_PYTHON is {named}, but there is no such file; name the Python of your ComfyUI.")
+        return Path(named)
     environments = [path / ".venv", path / "venv", path.parent / ".venv", path.parent / "venv"]
     candidates = [python_of(environment) for environment in environments]
     candidates.append(path.parent / "python_embeded" / "python.exe")  # the portable Windows build; its spelling
