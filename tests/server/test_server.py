@@ -56,6 +56,7 @@ def test_the_template_browser_offers_the_workflows(server):
     assert sorted(json.loads(server.get("/workflow_templates"))["rectifid"]) == names
     for name in names:
         assert json.loads(server.get(f"/api/workflow_templates/rectifid/{name}.json"))["nodes"]
+        assert server.get(f"/api/workflow_templates/rectifid/{name}.jpg").startswith(b"\xff\xd8\xff"), "no thumbnail"
 
 
 def test_a_broken_recogniser_is_named(server):
