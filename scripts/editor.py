@@ -13,10 +13,7 @@ from playwright.sync_api import ConsoleMessage, Page, sync_playwright
 
 from .comfy_server import ComfyServer
 
-FLAGS = [
-    *("--disable-gpu", "--no-first-run", "--disable-background-networking"),
-    *("--disable-component-update", "--disable-sync"),
-]
+FLAGS = ["--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-component-update"]
 SETTINGS = {"Comfy.TutorialCompleted": True, "Comfy.Minimap.Visible": False}
 SECONDS = 1000  # Playwright counts in milliseconds
 

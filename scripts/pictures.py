@@ -1,7 +1,6 @@
 """Makes the pictures of the README and of the template browser again, from one run in the real editor.
 
-    python run.py test -k quickstart                                # once, so that everything is set up
-    .venv/bin/python -m scripts.pictures
+    .venv/bin/python -m scripts.pictures    # after `run.py` has set everything up
 """
 
 from __future__ import annotations
