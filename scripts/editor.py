@@ -69,9 +69,10 @@ class Editor:
         )
 
     def run(self, seconds: float) -> None:
-        """Press Run, and wait until every node that shows pictures has one."""
+        """Press Run, and wait until every node that saves pictures shows one, or a dialog tells of an error."""
         self.page.get_by_test_id("queue-button").click()
         self.page.wait_for_function(
+            "document.querySelector('[role=dialog]') || "
             "app.graph.nodes.filter(node => node.type === 'SaveImage').every(node => node.imgs?.length)",
             timeout=seconds * SECONDS,
         )
@@ -90,11 +91,6 @@ class Editor:
 def editing(chromium: str) -> Iterator[Editor]:
     """A window of the given browser with a fresh profile."""
     root = hasattr(os, "geteuid") and os.geteuid() == 0
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=chromium, args=[*FLAGS, *(["--no-sandbox"] if root else [])]
-        )
-        try:
-            yield Editor(browser.new_page(viewport={"width": 1920, "height": 1080}))
-        finally:
-            browser.close()
+    flags = [*FLAGS, "--no-sandbox"] if root else FLAGS
+    with sync_playwright() as playwright, playwright.chromium.launch(executable_path=chromium, args=flags) as browser:
+        yield Editor(browser.new_page(viewport={"width": 1920, "height": 1080}))

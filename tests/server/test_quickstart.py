@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ class Run:
     """One run of the quickstart: its pictures by name, and what its nodes said."""
 
     pictures: dict[str, Image.Image]
-    events: list[Event] = field(default_factory=list)
+    events: list[Event]
 
 
 def run(server, prompt) -> Run:
