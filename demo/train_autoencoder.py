@@ -82,7 +82,7 @@ def main() -> None:
 @torch.no_grad()
 def finish(model: Autoencoder, pictures: np.ndarray) -> None:
     """Measures the latents' statistics and writes the weights in float16."""
-    x = torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1
+    x = torch.from_numpy(np.array(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1
     latent = model.encoder(x)
     model.latent_mean.copy_(latent.mean((0, 2, 3)))
     model.latent_std.copy_(latent.std((0, 2, 3)))

@@ -32,7 +32,7 @@ from torch.nn import functional as F
 WEIGHTS = CACHE.parent / "weights"
 DEPTH, TOKENS_ACROSS = 3, 16
 SHIFT, WINDOWS = 3.0, 4
-GUIDANCE, STEPS_PER_WINDOW = 2.0, 4
+GUIDANCE, STEPS_PER_WINDOW = 2.5, 4
 EMPTY = 0.1  # share of empty prompts, so that classifier-free guidance works
 
 
@@ -141,7 +141,7 @@ def encode() -> None:
     )
     pictures, latents = np.load(CACHE / "scenes.npy", mmap_mode="r"), []
     for start in range(0, len(pictures), 100):
-        x = torch.from_numpy(pictures[start : start + 100]).permute(0, 3, 1, 2).float() / 127.5 - 1
+        x = torch.from_numpy(np.array(pictures[start : start + 100])).permute(0, 3, 1, 2).float() / 127.5 - 1
         with torch.autocast("cpu", dtype=torch.bfloat16):
             latents.append(((model.encode(x).float() - model.HOST_SHIFT) * model.HOST_SCALE).half())
     latents = torch.cat(latents)

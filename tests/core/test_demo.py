@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from demo.autoencoder import Autoencoder
-from demo.portrait import Identity, Scene, draw, draw_portrait, parse_prompt, write_prompt
 from safetensors.torch import load_file
 
+from demo.autoencoder import Autoencoder
+from demo.portrait import Identity, Scene, draw, draw_portrait, parse_prompt, write_prompt
 from rectifid_core.discriminator import EmbeddingDiscriminator
 from rectifid_core.onnx_network import load_onnx
 
@@ -33,7 +33,7 @@ def test_a_written_prompt_reads_back(mention):
 
 
 def test_a_prompt_in_a_person_s_own_words():
-    named = parse_prompt("Portrait of a HAPPY man wearing a big yellow hat, on a grey background, at the left, dim light")
+    named = parse_prompt("Portrait of a HAPPY man in a big yellow hat, on a grey background, at the left, dim light")
     scene = {"expression": "smiling", "hat": "yellow", "background": "gray", "position": "left", "light": "dim"}
     assert named == scene
 
