@@ -116,7 +116,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", choices=("main", "ablation"))
     parser.add_argument("--n", type=int, default=64)
-    parser.add_argument("--ablation-n", type=int, default=16)
+    parser.add_argument("--ablation-n", type=int, default=8)
     parser.add_argument("--iterations", type=int, default=100)
     parser.add_argument("--fresh", action="store_true", help="measure rows again that are in the results already")
     arguments = parser.parse_args()

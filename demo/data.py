@@ -3,8 +3,9 @@
     python demo/data.py        # four minutes on two cores, 2.6 GB
 
 `scenes`: one picture each of SCENES different people, for the autoencoder and the flow.  `guide`, `judge`: PEOPLE
-people each, in MOMENTS scenes, at the recognisers' 64 pixels.  No person is in two of the sets: each set draws its
-people from its own range of seeds, and the seeds from `EVALUATION` up are never trained on.
+people each, in MOMENTS scenes, at the recognisers' 64 pixels; the first TWINS of them also have a twin, who differs in one
+trait.  No person is in two of the sets: each set draws its people from its own range of seeds, and the seeds from
+`TUNING` up are never trained on.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from portrait import ATTRIBUTES, Identity, Scene, draw, write_prompt
 
 CACHE = Path(__file__).parent / "cache"
 SIZE, RECOGNISER_SIZE = 128, 64
-SCENES, PEOPLE, MOMENTS = 40_000, 2_500, 12
+SCENES, PEOPLE, TWINS, MOMENTS = 40_000, 2_500, 1_000, 12
 FIRST_SEED = {"scenes": 1_000_000, "guide": 2_000_000, "judge": 3_000_000}
 TUNING, EVALUATION = 4_000_000, 5_000_000
 CHUNK = 1_000
@@ -35,11 +36,13 @@ def _draw_scenes(start: int):
     return np.stack(pictures), prompts, labels
 
 
-def _draw_people(job: tuple[str, int]) -> np.ndarray:
-    name, start = job
+def _draw_people(job: tuple[str, int, bool]) -> np.ndarray:
+    name, start, twins = job
     pictures = []
     for seed in range(FIRST_SEED[name] + start, FIRST_SEED[name] + start + CHUNK // 10):
         identity, rng = Identity.sample(np.random.default_rng(seed)), np.random.default_rng([seed, 1])
+        if twins:
+            identity, rng = identity.twin(np.random.default_rng([seed, 4])), np.random.default_rng([seed, 5])
         moments = [draw(identity, Scene.sample(rng), SIZE).reduce(SIZE // RECOGNISER_SIZE) for _ in range(MOMENTS)]
         pictures.append(np.stack([np.asarray(moment) for moment in moments]))
     return np.stack(pictures)
@@ -54,9 +57,10 @@ def build() -> None:
             np.save(CACHE / "labels.npy", np.concatenate([part[2] for part in parts]))
             np.save(CACHE / "scenes.npy", np.concatenate([part[0] for part in parts]))
         for name in ("guide", "judge"):
-            if not (CACHE / f"{name}.npy").exists():
-                parts = pool.map(_draw_people, [(name, start) for start in range(0, PEOPLE, CHUNK // 10)])
-                np.save(CACHE / f"{name}.npy", np.concatenate(list(parts)))
+            for twins, file in ((False, CACHE / f"{name}.npy"), (True, CACHE / f"{name}_twins.npy")):
+                if not file.exists():
+                    jobs = [(name, start, twins) for start in range(0, TWINS if twins else PEOPLE, CHUNK // 10)]
+                    np.save(file, np.concatenate(list(pool.map(_draw_people, jobs))))
 
 
 if __name__ == "__main__":

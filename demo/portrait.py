@@ -118,6 +118,18 @@ class Identity:
         )
 
 
+    def twin(self, rng: np.random.Generator) -> Identity:
+        """Somebody who differs in one trait, more often than not the skin: who is hard to tell apart."""
+        if rng.random() < 0.6:
+            return replace(self, skin=(self.skin + rng.uniform(0.3, 0.7)) % 1)
+        traits = [field.name for field in fields(self)]
+        twin = self
+        while twin == self:
+            trait, other = traits[rng.integers(len(traits))], Identity.sample(rng)
+            twin = replace(self, **{trait: getattr(other, trait)})
+        return twin
+
+
 @dataclass(frozen=True)
 class Scene:
     """What a prompt names, and the small accidents (``shift_x`` and so on, in [-1, 1]) that it does not."""
@@ -527,6 +539,3 @@ def draw_portrait(identity_seed: int, prompt: str = "a person", size: int = 128)
     one)."""
     named = parse_prompt(prompt)
     return draw(Identity.sample(np.random.default_rng(identity_seed)), Scene(**named), size)
-
-
-TRAITS = tuple(field.name for field in fields(Identity))

@@ -3,9 +3,9 @@ prompt.
 
     python demo/train_recognisers.py guide --minutes 14
     python demo/train_recognisers.py judge --minutes 21
-    python demo/train_recognisers.py attributes --minutes 8
+    python demo/train_recognisers.py attributes --minutes 13
 
-The recognisers differ in people (disjoint), seed and architecture.  All are trained against small adversarial changes
+The recognisers differ in people (disjoint), seed and architecture.  Both are trained against small adversarial changes
 of the picture (one gradient step within a ball), so that their gradients follow what people see rather than single
 pixels.  Each is exported to demo/weights as ONNX, input (B, 3, 64, 64) RGB in [-1, 1]; each stage resumes from
 demo/cache.  Minutes are those of one processor.
@@ -142,24 +142,30 @@ def train(name: str, minutes: float, people_per_batch: int = 64, moments: int = 
         optimizer.load_state_dict(state["optimizer"])
         step, spent = state["step"], state["spent"]
     source = np.load(CACHE / ("scenes.npy" if name == "attributes" else f"{name}.npy"), mmap_mode="r")
+    twins = None if name == "attributes" else np.load(CACHE / f"{name}_twins.npy", mmap_mode="r")
     labels = torch.from_numpy(np.load(CACHE / "labels.npy"))
     rng, start = np.random.default_rng(step), time.process_time() - spent
     while (share := (time.process_time() - start) / (60 * minutes)) < 1:
         for group in optimizer.param_groups:
             group["lr"] = 2e-3 * min(1, step / 50) * min(1.0, max(0.02, 1.6 * (1 - share)))
+        twins_too = step % 4 > 0
         if name == "attributes":
             at = np.sort(rng.integers(0, len(source), 128))
             x, target = torch.from_numpy(source[at]), labels[at]
             x = F.avg_pool2d(x.permute(0, 3, 1, 2).float(), SIZE // RECOGNISER_SIZE)
             measure = read_loss
         else:
-            who = rng.choice(len(source), people_per_batch, replace=False)
-            when = np.stack([rng.choice(MOMENTS, moments, replace=False) for _ in who])
-            x = torch.from_numpy(source[who[:, None], when]).flatten(0, 1).permute(0, 3, 1, 2).float()
+            half = people_per_batch // 2
+            who = rng.choice(len(twins), half, replace=False) if twins_too else rng.choice(len(source), 2 * half, False)
+            when = np.stack([rng.choice(MOMENTS, moments, replace=False) for _ in range(2 * half)])
+            x = source[who[:, None], when[: len(who)]]
+            if twins_too:  # half of the batch are the twins of the other half
+                x = np.concatenate([x, twins[who[:, None], when[half:]]])
+            x = torch.from_numpy(x).flatten(0, 1).permute(0, 3, 1, 2).float()
             target, measure = torch.arange(people_per_batch).repeat_interleave(moments), contrast
         x = augment(x / 127.5 - 1) if name != "attributes" else x / 127.5 - 1 + 0.05 * torch.randn_like(x)
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            if share > 0.25:
+            if share > 0.25 and name != "attributes":
                 radius = ADVERSARY * min(1.0, 2 * (share - 0.25))
                 x = adversary(lambda start, target=target, measure=measure: measure(model(start), target), x, radius)
             loss = measure(model(x), target)

@@ -21,7 +21,8 @@ def plot_report(report: Report) -> np.ndarray:
         measure = np.array(getattr(report, name), dtype=float)  # (N, B)
         if name == "residual":
             measure[measure == 0] = np.nan  # a logarithmic axis has no place for it
-            if np.isfinite(measure).any():
+            known = measure[np.isfinite(measure)]
+            if known.size and known.max() > 10 * known.min():  # else a logarithmic axis has no labels
                 axes.set_yscale("log")
         for sample, values in enumerate(measure.T):
             axes.plot(report.number, values, marker="." if len(values) < 50 else None, label=f"sample {sample}")
