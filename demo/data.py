@@ -3,9 +3,9 @@
     python demo/data.py        # four minutes on two cores, 2.6 GB
 
 `scenes`: one picture each of SCENES different people, for the autoencoder and the flow.  `guide`, `judge`: PEOPLE
-people each, in MOMENTS scenes, at the recognisers' 64 pixels; the first TWINS of them also have a twin, who differs in one
-trait.  No person is in two of the sets: each set draws its people from its own range of seeds, and the seeds from
-`TUNING` up are never trained on.
+people each, in MOMENTS scenes, at the recognisers' 64 pixels; the first TWINS of them also have a twin, who differs
+in one trait.  No person is in two of the sets: each set draws its people from its own range of seeds, and the seeds
+from `TUNING` up are never trained on.
 """
 
 from __future__ import annotations
