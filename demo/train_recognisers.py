@@ -1,8 +1,8 @@
 """Trains the two recognisers, one that guides and one that only judges, and the attribute reader that scores the
 prompt.
 
-    python demo/train_recognisers.py guide --minutes 14
-    python demo/train_recognisers.py judge --minutes 21
+    python demo/train_recognisers.py guide --minutes 21
+    python demo/train_recognisers.py judge --minutes 28
     python demo/train_recognisers.py attributes --minutes 13
 
 The recognisers differ in people (disjoint), seed and architecture.  Both are trained against small adversarial changes
