@@ -22,8 +22,10 @@ def plot_report(report: Report) -> np.ndarray:
         if name == "residual":
             measure[measure == 0] = np.nan  # a logarithmic axis has no place for it
             known = measure[np.isfinite(measure)]
-            if known.size and known.max() > 10 * known.min():  # else a logarithmic axis has no labels
+            if known.size and known.max() > 10 * known.min():
                 axes.set_yscale("log")
+            elif known.size:  # clipped updates are all of one size; their rounding errors are not to fill the panel
+                axes.set_ylim(0, 1.2 * known.max())
         for sample, values in enumerate(measure.T):
             axes.plot(report.number, values, marker="." if len(values) < 50 else None, label=f"sample {sample}")
         axes.set_ylabel(name)
