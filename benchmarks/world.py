@@ -23,6 +23,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "demo")]
 from autoencoder import Autoencoder  # noqa: E402
 from data import EVALUATION, TUNING  # noqa: E402
 from portrait import ATTRIBUTES, Identity, Scene, draw, write_prompt  # noqa: E402
+from text_encoder import TextEncoder  # noqa: E402
 from train_flow import BOUNDARIES, Tokens, Velocity  # noqa: E402
 
 from rectifid_core.discriminator import EmbeddingDiscriminator  # noqa: E402
@@ -41,9 +42,7 @@ class World:
     """velocity(z, sigma, tokens), decode(z) of model latents, and the three networks that look at pictures."""
 
     def __init__(self):
-        text = floats("text_encoder")
-        self.model = Velocity([0] * (text["tokens.weight"].shape[0] - 1), autocast=False)
-        self.model.text.load_state_dict(text)
+        self.model = Velocity(TextEncoder.from_state_dict(floats("text_encoder")), autocast=False)
         self.model.flow.load_state_dict(floats("flow"))
         self.model.eval().requires_grad_(False)
         self.autoencoder = Autoencoder()

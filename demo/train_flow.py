@@ -69,11 +69,11 @@ def sincos(across: int, width: int) -> Tensor:
 class Velocity(nn.Module):
     """v(z, sigma, prompt): the host's MMDiT and our text encoder, trained together."""
 
-    def __init__(self, vocabulary: list[int], autocast: bool = True):
+    def __init__(self, text: TextEncoder, autocast: bool = True):
         super().__init__()
         mmdit, _ = host()
         self.autocast = autocast
-        self.text = TextEncoder(vocabulary)
+        self.text = text
         self.flow = mmdit.MMDiT(
             input_size=None,
             patch_size=2,
@@ -178,13 +178,12 @@ class Training:
             state = torch.load(self.path, weights_only=True)
             model.load_state_dict(state["model"])
             self.average.load_state_dict(state["average"])
-            if "optimizers" in state:
-                for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
-                    optimizer.load_state_dict(saved)
+            for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+                optimizer.load_state_dict(saved)
             self.step, spent = state["step"], state["spent"]
         model.flow.compile()  # a fifth faster here
         torch.manual_seed(self.step + 1)
-        self.start, self.loss = time.time() - spent, 0.0
+        self.start, self.loss = time.time() - spent, None
 
     def steps(self):
         while (share := (time.time() - self.start) / (60 * self.minutes)) < 1:
@@ -204,7 +203,7 @@ class Training:
         for optimizer in self.optimizers:
             optimizer.step()
         self.step += 1
-        self.loss += (loss.item() - self.loss) * (0.02 if self.step > 50 else 1 / self.step)
+        self.loss = loss.item() if self.loss is None else self.loss + 0.02 * (loss.item() - self.loss)
         decay = min(self.decay, (1 + self.step) / (20 + self.step))
         with torch.no_grad():
             for mean, value in zip(self.average.parameters(), self.model.parameters(), strict=True):
@@ -221,7 +220,7 @@ class Training:
 
 
 def load(name: str) -> Velocity:
-    model = Velocity(load_tokens()[1])
+    model = Velocity(TextEncoder(load_tokens()[1]))
     model.load_state_dict(torch.load(CACHE / f"{name}.pt", weights_only=True)["average"])
     return model.eval().requires_grad_(False)
 
@@ -230,7 +229,7 @@ def teacher(minutes: float, batch: int) -> None:
     tokens, vocabulary = load_tokens()
     latents = torch.from_numpy(np.load(CACHE / "latents.npy"))
     torch.manual_seed(0)
-    training = Training("teacher", Velocity(vocabulary), 1.2e-3, 0.999, minutes)
+    training = Training("teacher", Velocity(TextEncoder(vocabulary)), 1.2e-3, 0.999, minutes)
     for _ in training.steps():
         at = torch.randint(len(latents), (batch,))
         x, noise = latents[at].float(), torch.randn(batch, 16, 16, 16)
