@@ -25,6 +25,7 @@ from data import EVALUATION, TUNING  # noqa: E402
 from portrait import ATTRIBUTES, Identity, Scene, draw, write_prompt  # noqa: E402
 from text_encoder import TextEncoder  # noqa: E402
 from train_flow import BOUNDARIES, Tokens, Velocity  # noqa: E402
+from train_recognisers import by_attribute  # noqa: E402
 
 from rectifid_core.discriminator import EmbeddingDiscriminator  # noqa: E402
 from rectifid_core.onnx_network import load_onnx  # noqa: E402
@@ -33,20 +34,16 @@ WEIGHTS = ROOT / "demo" / "weights"
 SEEDS = {"evaluation": EVALUATION, "tuning": TUNING}
 
 
-def floats(name: str) -> dict[str, Tensor]:
-    state = load_file(WEIGHTS / f"{name}.safetensors")
-    return {key: value.float() if value.is_floating_point() else value for key, value in state.items()}
-
-
 class World:
-    """velocity(z, sigma, tokens), decode(z) of model latents, and the three networks that look at pictures."""
+    """The flow of given prompts, the decoder of its latents, and the three networks that look at pictures."""
 
     def __init__(self):
-        self.model = Velocity(TextEncoder.from_state_dict(floats("text_encoder")), autocast=False)
-        self.model.flow.load_state_dict(floats("flow"))
+        text = TextEncoder.from_state_dict(load_file(WEIGHTS / "text_encoder.safetensors"))
+        self.model = Velocity(text, autocast=False)
+        self.model.flow.load_state_dict(load_file(WEIGHTS / "flow.safetensors"))
         self.model.eval().requires_grad_(False)
         self.autoencoder = Autoencoder()
-        self.autoencoder.load_state_dict(floats("autoencoder"))
+        self.autoencoder.load_state_dict(load_file(WEIGHTS / "autoencoder.safetensors"))
         self.autoencoder.eval().requires_grad_(False)
         self.guide, self.judge = (self.recogniser(name) for name in ("guide", "judge"))
         self.reader = load_onnx(WEIGHTS / "attributes.onnx")
@@ -71,13 +68,10 @@ class World:
         """Share of each image's named attributes that the reader finds, (B,)."""
         size = (64, 64)
         crops = torch.nn.functional.interpolate(images, size, mode="bilinear", antialias=True)
-        groups = self.reader(crops * 2 - 1).split([len(choices) for choices in ATTRIBUTES.values()], 1)
         right = torch.zeros(len(images))
-        for (name, choices), group in zip(ATTRIBUTES.items(), groups, strict=True):
-            found = group.argmax(1).tolist()
-            right += torch.tensor(
-                [name in n and choices[f] == n[name] for n, f in zip(named, found, strict=True)]
-            ).float()
+        for name, group in by_attribute(self.reader(crops * 2 - 1)).items():
+            found = [ATTRIBUTES[name][choice] for choice in group.argmax(1).tolist()]
+            right += torch.tensor([n.get(name) == value for n, value in zip(named, found, strict=True)]).float()
         return right / torch.tensor([float(len(n)) for n in named])
 
 

@@ -136,9 +136,7 @@ def encode() -> None:
         assert ids[0].tolist() == tokenize.whole(four[0]), four[0]
     np.save(CACHE / "tokens.npy", tokens)
     model = Autoencoder()
-    model.load_state_dict(
-        {name: value.float() for name, value in load_file(WEIGHTS / "autoencoder.safetensors").items()}
-    )
+    model.load_state_dict(load_file(WEIGHTS / "autoencoder.safetensors"))
     pictures, latents = np.load(CACHE / "scenes.npy", mmap_mode="r"), []
     for start in range(0, len(pictures), 100):
         x = torch.from_numpy(np.array(pictures[start : start + 100])).permute(0, 3, 1, 2).float() / 127.5 - 1

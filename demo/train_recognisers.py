@@ -14,6 +14,7 @@ demo/cache.  Minutes are those of one processor.
 from __future__ import annotations
 
 import argparse
+import itertools
 import time
 
 import numpy as np
@@ -115,9 +116,14 @@ def contrast(features: Tensor, people: Tensor) -> Tensor:
     return -(F.log_softmax(logits, 1) * same).sum(1).div(same.sum(1)).mean()
 
 
-def read_loss(logits: Tensor, labels: Tensor) -> Tensor:
+def by_attribute(logits: Tensor) -> dict[str, Tensor]:
+    """The reader's logits, ``(B, ...)``, as a group for each attribute."""
     groups = logits.float().split([len(choices) for choices in ATTRIBUTES.values()], 1)
-    return sum(F.cross_entropy(group, labels[:, i]) for i, group in enumerate(groups))
+    return dict(zip(ATTRIBUTES, groups, strict=True))
+
+
+def read_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    return sum(F.cross_entropy(group, labels[:, i]) for i, group in enumerate(by_attribute(logits).values()))
 
 
 def adversary(loss, x: Tensor, radius: float) -> Tensor:
@@ -130,7 +136,32 @@ def adversary(loss, x: Tensor, radius: float) -> Tensor:
     return (start + radius * step).detach().clamp(-1, 1)
 
 
-def train(name: str, minutes: float, people_per_batch: int = 64, moments: int = 2) -> nn.Module:
+def people_batches(name: str, rng: np.random.Generator, people: int = 64, moments: int = 2):
+    """Pictures of ``people`` in ``moments`` scenes, and who is who; in three of four batches half are twins."""
+    source = np.load(CACHE / f"{name}.npy", mmap_mode="r")
+    twins = np.load(CACHE / f"{name}_twins.npy", mmap_mode="r")
+    target = torch.arange(people).repeat_interleave(moments)
+    for batch in itertools.count():
+        when = np.stack([rng.choice(MOMENTS, moments, replace=False) for _ in range(people)])
+        if batch % 4:
+            who, half = rng.choice(len(twins), people // 2, replace=False), people // 2
+            x = np.concatenate([source[who[:, None], when[:half]], twins[who[:, None], when[half:]]])
+        else:
+            x = source[rng.choice(len(source), people, replace=False)[:, None], when]
+        x = torch.from_numpy(x).flatten(0, 1).permute(0, 3, 1, 2).float()
+        yield augment(x / 127.5 - 1), target
+
+
+def scene_batches(rng: np.random.Generator, size: int = 128):
+    """Pictures of scenes, a little noisy, and their attributes."""
+    source, labels = np.load(CACHE / "scenes.npy", mmap_mode="r"), torch.from_numpy(np.load(CACHE / "labels.npy"))
+    while True:
+        at = np.sort(rng.integers(0, len(source), size))
+        x = F.avg_pool2d(torch.from_numpy(source[at]).permute(0, 3, 1, 2).float(), SIZE // RECOGNISER_SIZE)
+        yield x / 127.5 - 1 + 0.05 * torch.randn_like(x), labels[at]
+
+
+def train(name: str, minutes: float) -> nn.Module:
     torch.manual_seed({"guide": 11, "judge": 22, "attributes": 33}[name])
     model = {"guide": ResidualRecogniser, "judge": PlainRecogniser, "attributes": AttributeReader}[name]()
     model = model.to(memory_format=torch.channels_last)
@@ -141,33 +172,17 @@ def train(name: str, minutes: float, people_per_batch: int = 64, moments: int = 
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
         step, spent = state["step"], state["spent"]
-    source = np.load(CACHE / ("scenes.npy" if name == "attributes" else f"{name}.npy"), mmap_mode="r")
-    twins = None if name == "attributes" else np.load(CACHE / f"{name}_twins.npy", mmap_mode="r")
-    labels = torch.from_numpy(np.load(CACHE / "labels.npy"))
     rng, start = np.random.default_rng(step), time.process_time() - spent
+    recognises = name != "attributes"
+    batches, measure = (people_batches(name, rng), contrast) if recognises else (scene_batches(rng), read_loss)
     while (share := (time.process_time() - start) / (60 * minutes)) < 1:
         for group in optimizer.param_groups:
             group["lr"] = 2e-3 * min(1, step / 50) * min(1.0, max(0.02, 1.6 * (1 - share)))
-        twins_too = step % 4 > 0
-        if name == "attributes":
-            at = np.sort(rng.integers(0, len(source), 128))
-            x, target = torch.from_numpy(source[at]), labels[at]
-            x = F.avg_pool2d(x.permute(0, 3, 1, 2).float(), SIZE // RECOGNISER_SIZE)
-            measure = read_loss
-        else:
-            half = people_per_batch // 2
-            who = rng.choice(len(twins), half, replace=False) if twins_too else rng.choice(len(source), 2 * half, False)
-            when = np.stack([rng.choice(MOMENTS, moments, replace=False) for _ in range(2 * half)])
-            x = source[who[:, None], when[: len(who)]]
-            if twins_too:  # half of the batch are the twins of the other half
-                x = np.concatenate([x, twins[who[:, None], when[half:]]])
-            x = torch.from_numpy(x).flatten(0, 1).permute(0, 3, 1, 2).float()
-            target, measure = torch.arange(people_per_batch).repeat_interleave(moments), contrast
-        x = augment(x / 127.5 - 1) if name != "attributes" else x / 127.5 - 1 + 0.05 * torch.randn_like(x)
+        x, target = next(batches)
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            if share > 0.25 and name != "attributes":
+            if share > 0.25 and recognises:
                 radius = ADVERSARY * min(1.0, 2 * (share - 0.25))
-                x = adversary(lambda start, target=target, measure=measure: measure(model(start), target), x, radius)
+                x = adversary(lambda start, target=target: measure(model(start), target), x, radius)
             loss = measure(model(x), target)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -219,10 +234,9 @@ def read_accuracy(model: nn.Module, count: int = 500) -> dict[str, float]:
         for who, scene in zip(people, scenes, strict=True)
     ]
     logits = model(torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1)
-    groups = logits.split([len(choices) for choices in ATTRIBUTES.values()], 1)
     accuracy = {}
-    for (name, choices), group in zip(ATTRIBUTES.items(), groups, strict=True):
-        truth = torch.tensor([choices.index(getattr(scene, name)) for scene in scenes])
+    for name, group in by_attribute(logits).items():
+        truth = torch.tensor([ATTRIBUTES[name].index(getattr(scene, name)) for scene in scenes])
         accuracy[name] = (group.argmax(1) == truth).float().mean().item()
     return accuracy
 

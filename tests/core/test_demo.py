@@ -62,8 +62,7 @@ def new_people(count: int) -> torch.Tensor:
 @needs_weights
 def test_the_autoencoder_gives_back_what_it_got():
     autoencoder = Autoencoder()
-    state = load_file(WEIGHTS / "autoencoder.safetensors")
-    autoencoder.load_state_dict({name: value.float() for name, value in state.items()})
+    autoencoder.load_state_dict(load_file(WEIGHTS / "autoencoder.safetensors"))
     pictures = new_people(8).flatten(0, 1) * 2 - 1
     with torch.no_grad():
         error = (autoencoder.decode(autoencoder.encode(pictures)) - pictures).square().mean() / 4
