@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from world import Triples, World, machine, similarity
 
+from rectifid_core.guidance import IdentityGuidance
 from rectifid_core.identity import encode_identity
 from rectifid_core.solver import RULES, Best, solve
 
@@ -37,7 +38,7 @@ class Each:
     def __call__(self, image, iteration):
         seen = [energy(x[None], iteration) for energy, x in zip(self.energies, image, strict=True)]
         return type(seen[0])(
-            *(torch.cat([getattr(one, name) for one in seen]) for name in ("energy", "similarity", "crop"))
+            *(torch.cat([getattr(one, name) for one in seen]) for name in ("energy", "similarity", "crop", "found"))
         )
 
 
@@ -47,7 +48,9 @@ def run(world: World, triples: Triples, settings: dict, iterations: int, batch: 
     for start in range(0, len(triples), batch):
         part = triples.part(slice(start, start + batch))
         flow = world.flow(part.prompts)
-        energies = [encode_identity(world.guide, x[None]).energy(settings["views"], 0) for x in part.references]
+        energies = [
+            IdentityGuidance(encode_identity(world.guide, [x])).energy(settings["views"], 0) for x in part.references
+        ]
         best, seen, begin = Best(), [], time.perf_counter()
         arguments = {key: settings[key] for key in ("rule", "scale", "last_offset", "damping")}
         # the full graph: the same gradient as the windowed one, in less time for this small model

@@ -29,6 +29,7 @@ from train_recognisers import by_attribute  # noqa: E402
 
 from rectifid_core.discriminator import EmbeddingDiscriminator  # noqa: E402
 from rectifid_core.onnx_network import load_onnx  # noqa: E402
+from rectifid_core.regions import whole  # noqa: E402
 
 WEIGHTS = ROOT / "demo" / "weights"
 SEEDS = {"evaluation": EVALUATION, "tuning": TUNING}
@@ -137,7 +138,7 @@ class Triples:
 @torch.no_grad()
 def similarity(discriminator, images: Tensor, references: Tensor) -> Tensor:
     """Cosine of each image to its own reference, (B,)."""
-    embed = [discriminator.embed(discriminator.crop(x, discriminator.locate(x))) for x in (images, references)]
+    embed = [discriminator.embed(discriminator.crop(x, [whole(x)] * len(x))) for x in (images, references)]
     return (embed[0] * embed[1]).sum(1)
 
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import logging
+
 import comfy.samplers
 from comfy_api.latest import io, ui
+from torch import Tensor
 
+from ..rectifid_core.guidance import IdentityGuidance
+from ..rectifid_core.identity import Identity as EncodedIdentity
 from ..rectifid_core.report import Report as RunReport
 from ..rectifid_core.solver import GRADIENTS, RULES
 from .host.progress import Progress
 from .host.sampler import sample
-from .types import Energy, Identity, Report
+from .types import Guidance, Identity, Report
 
 
 class AnchoredRectifiedSampler(io.ComfyNode):
@@ -29,7 +34,9 @@ class AnchoredRectifiedSampler(io.ComfyNode):
                 io.Latent.Input("latent_image", tooltip="The latent to start from; an empty one for a new picture."),
                 io.Vae.Input("vae", tooltip="The VAE of the model: guidance looks at the decoded picture."),
                 io.MultiType.Input(
-                    "guidance", [Identity, Energy], tooltip="Whom or what the picture shall show: a reference identity."
+                    "guidance",
+                    [Identity, Guidance],
+                    tooltip="Whom or what the picture shall show: an identity, or Identity Guidance with its options.",
                 ),
                 io.Int.Input(
                     "seed",
@@ -132,6 +139,13 @@ class AnchoredRectifiedSampler(io.ComfyNode):
                     default="best",
                     tooltip="Return each picture's most similar iteration, or the last one.",
                 ),
+                io.Combo.Input(
+                    "if_missing",
+                    options=["error", "unguided"],
+                    default="error",
+                    tooltip="If the unguided picture has no face (or whatever the identity is of): stop with an error, "
+                    "or return that picture as it is, with a warning.",
+                ),
             ],
             outputs=[
                 io.Latent.Output(tooltip="The latent of the guided picture."),
@@ -155,19 +169,22 @@ class AnchoredRectifiedSampler(io.ComfyNode):
         guidance_scale,
         stop_at_similarity,
         keep,
+        if_missing,
         **settings,
     ) -> io.NodeOutput:
-        discriminator = guidance.discriminator
+        if isinstance(guidance, EncodedIdentity):
+            guidance = IdentityGuidance(guidance)
+        discriminators = guidance.discriminators
         report = RunReport(
             {
                 "model": type(model.model).__name__,
-                "discriminator": discriminator.name,
-                "digest": discriminator.digest,
+                "discriminators": {each.name: each.digest for each in discriminators},
                 "views": views,
                 "update_rule": update_rule,
                 "guidance_scale": guidance_scale,
                 "stop_at_similarity": stop_at_similarity,
                 "keep": keep,
+                "if_missing": if_missing,
                 **settings,
             }
         )
@@ -176,6 +193,14 @@ class AnchoredRectifiedSampler(io.ComfyNode):
         def on_iterate(iterate, best) -> bool:
             report.append(iterate)
             progress.show(iterate)
+            if iterate.number == 0 and settings["iterations"] > 0 and not iterate.found.all():
+                noun = " or ".join(sorted({each.noun for each in discriminators}))
+                missing = _missing(iterate.found, noun)
+                if if_missing == "error":
+                    raise ValueError(missing)
+                logging.warning("RectifID: %s", missing)
+                if not iterate.found.any():
+                    return True
             similarity = (best if keep == "best" else iterate).similarity
             return stop_at_similarity < 1 and bool((similarity >= stop_at_similarity).all())
 
@@ -186,7 +211,7 @@ class AnchoredRectifiedSampler(io.ComfyNode):
             negative,
             latent_image,
             guidance.energy(views, settings["seed"]),
-            [discriminator.patcher],
+            [patcher for each in discriminators for patcher in each.patchers],
             rule=update_rule,
             scale=guidance_scale,
             keep=keep,
@@ -195,3 +220,14 @@ class AnchoredRectifiedSampler(io.ComfyNode):
         )
         progress.say(report.text())
         return io.NodeOutput(latent, image.movedim(1, -1).cpu(), report, ui=ui.PreviewText(report.text()))
+
+
+def _missing(found: Tensor, noun: str) -> str:
+    """What to tell a user whose unguided pictures lack what shall be guided; found: ``(B,)`` bool."""
+    missing = [str(i) for i, each in enumerate(found.tolist()) if not each]
+    which = "the unguided picture" if len(found) == 1 else f"the unguided pictures {', '.join(missing)} of the batch"
+    return (
+        f"There is no {noun} in {which}, so there is nothing to guide. Ask for one in the prompt ('close-up portrait "
+        f"photo of a person', not 'a crowd'), try another seed or a larger picture, or lower the {noun} detection "
+        "threshold of the discriminator. To get the unguided picture instead of this error, set if_missing to unguided."
+    )

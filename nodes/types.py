@@ -4,5 +4,5 @@ from comfy_api.latest import io
 
 Discriminator = io.Custom("RECTIFID_DISCRIMINATOR")
 Identity = io.Custom("RECTIFID_IDENTITY")
-Energy = io.Custom("RECTIFID_ENERGY")
+Guidance = io.Custom("RECTIFID_GUIDANCE")
 Report = io.Custom("RECTIFID_REPORT")

@@ -1,42 +1,71 @@
-"""The energy of an identity: 100 * (1 - cosine similarity), the paper's for faces."""
+"""The energy of an identity: 100 * (1 - cosine similarity), the paper's for faces and subjects."""
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from .discriminator import Discriminator
+from .identity import Identity
 from .interfaces import Observation
+from .tracking import Tracker
 from .views import Views
 
 FACTOR = 100.0  # the paper's; with it a gradient is rarely shorter than the norm 1 to which it is clipped
+PIXEL_FACTOR = 1000.0  # the paper's, for the mean absolute difference of the crops
 
 
-@dataclass(frozen=True)
 class IdentityEnergy:
-    """How far each image is from the reference: 100 * (1 - cos), averaged over random views of its crop.
+    """How far each image is from an identity: 100 * (1 - cos), averaged over random views of its crop; for one run.
 
-    embedding: ``(D,)``, the reference's unit vector; views: None looks at the plain crop only, as published.
+    views: None looks at the plain crop only, as published.
+    detect_every: see `Tracker`.
+    pixels: the share of the paper's pixel term, 1000 * mean |crop - reference crop|, for rigid objects; 0 for none.
+
+    An image in which nothing was found, ever, has the energy 0 with a gradient of 0, and the similarity nan.
     """
 
-    discriminator: Discriminator
-    embedding: Tensor
-    views: Views | None = None
+    def __init__(
+        self, identity: Identity, views: Views | None = None, *, detect_every: int = 1, pixels: float = 0.0
+    ) -> None:
+        self._identity = identity
+        self._views = views
+        self._pixels = pixels
+        self._track = Tracker(identity.discriminator, identity.query, detect_every)
 
     def __call__(self, image: Tensor, iteration: int) -> Observation:
-        with torch.no_grad():
-            regions = self.discriminator.locate(image)
-        crop = self.discriminator.crop(image, regions)
-        if self.views is None:
+        regions, found = self._track(image, iteration)
+        found = torch.tensor(found, device=image.device)
+        samples = [sample for sample, region in enumerate(regions) if region is not None]
+        size = self._identity.discriminator.input_size
+        energy = (image * 0).flatten(1).sum(dim=1)  # the graph, where there is nothing to look at
+        similarity = torch.full_like(energy, torch.nan, requires_grad=False)
+        crops = image.new_zeros(len(image), 3, size, size)
+        if samples:
+            index = torch.tensor(samples, device=image.device)
+            crop = self._identity.discriminator.crop(image[index], [regions[sample] for sample in samples])
+            distance, cosine = self._compare(crop, iteration, samples)
+            energy = energy.index_put((index,), distance.to(energy))
+            similarity = similarity.index_put((index,), cosine.to(similarity))
+            crops = crops.index_put((index,), crop.detach().to(crops))
+        return Observation(energy, similarity.detach(), crops, found)
+
+    def _compare(self, crop: Tensor, iteration: int, samples: list[int]) -> tuple[Tensor, Tensor]:
+        """The energy of each crop, and the similarity of the plain crop."""
+        if self._views is None:
             similarity = seen = self._similarity(crop)
         else:
-            seen = self._similarity(self.views(crop, iteration)).view(self.views.count, -1).mean(dim=0)
+            seen = self._similarity(self._views(crop, iteration, samples)).view(self._views.count, -1).mean(dim=0)
             with torch.no_grad():
                 similarity = self._similarity(crop)
-        return Observation(FACTOR * (1 - seen), similarity.detach(), crop.detach())
+        energy = FACTOR * (1 - seen)
+        if self._pixels:
+            energy = energy + self._pixels * PIXEL_FACTOR * self._difference(crop).to(energy)
+        return energy, similarity
 
     def _similarity(self, crops: Tensor) -> Tensor:
-        embeddings = self.discriminator.embed(crops)
-        return embeddings @ self.embedding.to(embeddings)
+        return self._identity.similarity(self._identity.discriminator.embed(crops))
+
+    def _difference(self, crop: Tensor) -> Tensor:
+        """The mean absolute difference to the reference's crop, to the nearest of several: ``(B,)``."""
+        references = self._identity.crops[self._identity.weights > 0].to(crop)
+        return (crop[:, None] - references[None]).abs().flatten(2).mean(dim=2).amin(dim=1)

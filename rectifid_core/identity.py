@@ -2,51 +2,136 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .choice import choose
 from .discriminator import Discriminator
-from .energy import IdentityEnergy
-from .views import Views
+from .images import as_rgb
+from .regions import Region, box_of
 
-SMALLEST_IMAGE = 8  # pixels
+MATCHINGS = ("mean", "nearest")
 
 
 @dataclass(frozen=True)
 class Identity:
-    """embedding: ``(D,)``, a unit vector; crops: ``(N, 3, s, s)`` in [0, 1], what was looked at, by reference."""
+    """N references of one identity.
+
+    embeddings: ``(N, D)``, unit vectors; crops: ``(N, 3, s, s)`` in [0, 1], what was looked at.
+    weights: ``(N,)``, >= 0, how much each counts; 0 leaves it out.
+    matching: "mean" compares with the weighted mean of the embeddings, "nearest" with each and takes the most similar.
+    query: ``(N, Q)``, what a detector shall look for, where it needs telling.
+    seen: for each reference, its image ``(3, H, W)`` and all regions found in it; empty where it was loaded.
+    doubts: warnings in a user's words.
+    """
 
     discriminator: Discriminator
-    embedding: Tensor
+    embeddings: Tensor
     crops: Tensor
+    weights: Tensor
+    matching: str = "mean"
+    query: Tensor | None = None
+    seen: list[Seen] = field(default_factory=list)
+    doubts: tuple[str, ...] = ()
 
-    def energy(self, views: int = 4, seed: int = 0) -> IdentityEnergy:
-        """The energy that draws an image to this identity; ``views=0`` looks at the plain crop only, as published."""
-        return IdentityEnergy(self.discriminator, self.embedding, Views(views, seed) if views else None)
+    @property
+    def embedding(self) -> Tensor:
+        """The weighted mean, a unit vector ``(D,)``."""
+        return F.normalize(self.weights.to(self.embeddings) @ self.embeddings, dim=0)
+
+    def similarity(self, embeddings: Tensor) -> Tensor:
+        """Of unit vectors ``(B, D)`` to this identity: ``(B,)``, cosines; differentiable."""
+        if self.matching == "mean":
+            return embeddings @ self.embedding.to(embeddings)
+        return (embeddings @ self.embeddings[self.weights > 0].to(embeddings).T).amax(dim=1)
 
 
-def encode_identity(discriminator: Discriminator, images: Tensor) -> Identity:
-    """The identity of one or more reference images ``(N, 3, H, W)`` in [0, 1]: the mean of their unit embeddings.
+@dataclass(frozen=True)
+class Seen:
+    """A reference image ``(3, H, W)``, the regions found in it, and the one that was chosen."""
 
-    Raises ValueError, in a user's words, for images that cannot show anyone.
+    image: Tensor
+    regions: list[Region]
+    chosen: Region
+
+
+def encode_identity(
+    discriminator: Discriminator,
+    images: Iterable[Tensor],
+    *,
+    by: str = "only",
+    index: int = 0,
+    masks: Sequence[Tensor | None] | None = None,
+    text: str = "",
+    weights: Sequence[float] | None = None,
+    matching: str = "mean",
+) -> Identity:
+    """The identity that one or more reference images show, ``(C, H, W)`` each as `images.as_rgb` takes them.
+
+    by, index: which of several regions, see `choice.choose`.
+    masks: for each image ``(H, W)`` or None; chooses the region that it covers, or is itself the region where the
+        discriminator does not detect by itself.
+    text: what to look for, for a discriminator that can read.
+    weights: one for each image, >= 0, not all 0; None: all the same.
+    matching: see `Identity`.
+
+    Raises ValueError, in a user's words, for images in which nobody, or more than one, can be meant.
     """
-    if images.ndim != 4 or images.shape[1] != 3:
-        raise ValueError(f"reference images must be RGB, (N, 3, H, W); these have the shape {tuple(images.shape)}")
-    if len(images) == 0:
-        raise ValueError("no reference image: connect at least one")
-    height, width = images.shape[-2:]
-    if min(height, width) < SMALLEST_IMAGE:
-        raise ValueError(
-            f"the reference image has only {width} x {height} pixels; "
-            f"use one of at least {SMALLEST_IMAGE} x {SMALLEST_IMAGE}"
-        )
-    for number, image in enumerate(images, 1):
-        if not image.isfinite().all():
-            raise ValueError(f"reference image {number} of {len(images)} has pixels that are nan or infinite")
+    if matching not in MATCHINGS:
+        raise ValueError(f"unknown matching {matching!r}; choose one of {', '.join(MATCHINGS)}")
+    images = as_rgb(images, "reference image")
+    masks = [None] * len(images) if masks is None else masks
+    if len(masks) != len(images):
+        raise ValueError(f"there are {len(images)} reference images and {len(masks)} masks; connect one for each")
+    weights = torch.ones(len(images)) if weights is None else torch.tensor(weights, dtype=torch.float32)
+    if len(weights) != len(images):
+        raise ValueError(f"there are {len(images)} reference images and {len(weights)} weights; give one for each")
+    if (weights < 0).any() or not weights.isfinite().all() or weights.sum() == 0:
+        raise ValueError("the weights must be 0 or more, and not all of them 0")
+
+    seen, crops, queries, doubts = [], [], [], []
     with torch.no_grad():
-        crops = discriminator.crop(images, discriminator.locate(images))
-        embedding = F.normalize(discriminator.embed(crops).mean(dim=0), dim=0)
-    return Identity(discriminator, embedding, crops)
+        text_query = discriminator.text_query(text)
+        for number, (image, mask) in enumerate(zip(images, masks, strict=True), 1):
+            try:
+                regions, chosen = _look(discriminator, image, text_query, by, index, mask)
+            except ValueError as error:
+                place = "the reference image" if len(images) == 1 else f"reference image {number} of {len(images)}"
+                raise ValueError(f"{place}: {error}") from error
+            crop = discriminator.crop(image[None], [chosen])
+            if doubt := discriminator.doubt(chosen, crop[0]):
+                doubts.append(doubt if len(images) == 1 else f"reference image {number}: {doubt}")
+            seen.append(Seen(image, regions, chosen))
+            crops.append(crop)
+            queries.append(discriminator.image_query(image, chosen))
+        crops = torch.cat(crops)
+        embeddings = discriminator.embed(crops)
+    query = None if queries[0] is None else torch.stack(queries)
+    return Identity(discriminator, embeddings, crops, weights, matching, query, seen, tuple(doubts))
+
+
+def _look(
+    discriminator: Discriminator, image: Tensor, query: Tensor | None, by: str, index: int, mask: Tensor | None
+) -> tuple[list[Region], Region]:
+    """All regions of one reference image ``(3, H, W)``, and the one that is meant."""
+    size = tuple(image.shape[-2:])
+    if discriminator.detects or query is not None:
+        found = discriminator.locate(image[None], query)[0]
+        regions = [region for region in found if region.score >= discriminator.threshold]
+        if query is not None and mask is None and by == "only" and regions:
+            by, index = "index", 0  # words may fit several boxes around the same thing: the best is meant
+        return regions, choose(regions, discriminator.noun, size, by=by, index=index, mask=mask)
+    if mask is not None:
+        if tuple(mask.shape) != size:
+            raise ValueError(
+                f"the mask has {mask.shape[-1]} x {mask.shape[-2]} pixels and the image {size[1]} x {size[0]}; they "
+                "must be the same"
+            )
+        region = box_of(mask)
+    else:
+        region = discriminator.locate(image[None])[0][0]
+    return [region], region

@@ -45,13 +45,16 @@ class Observation:
     """What an energy saw in a batch of images.
 
     energy: ``(B,)``, carries the graph; lower is better.
-    similarity: ``(B,)``, detached, the plain image's cosine to the reference in [-1, 1] (no views).
+    similarity: ``(B,)``, detached, the plain image's cosine to the reference in [-1, 1] (no views); nan for an image
+        in which there is nothing to compare.
     crop: ``(B, 3, h, w)`` in [0, 1], detached, the region that was looked at; ``None`` where there is no region.
+    found: ``(B,)`` bool, whether what is compared was found in this very image; ``None``: always.
     """
 
     energy: Tensor
     similarity: Tensor
     crop: Tensor | None = None
+    found: Tensor | None = None
 
 
 class Energy(Protocol):

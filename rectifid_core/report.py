@@ -9,7 +9,7 @@ from typing import Any
 
 from .solver import Iterate
 
-MEASURES = ("energy", "similarity", "residual", "contraction", "diverging")
+MEASURES = ("energy", "similarity", "residual", "contraction", "diverging", "found")
 
 
 class Report:
@@ -17,7 +17,8 @@ class Report:
 
     settings: whatever the caller wants on record, JSON values by name.
     number: list of N iterate numbers; seconds: list of N, each since the one before (the first: since the start).
-    energy, similarity, residual, contraction: lists of N lists of B floats, nan where unknown; diverging: of bools.
+    energy, similarity, residual, contraction: lists of N lists of B floats, nan where unknown; diverging, found: of
+        bools.
     """
 
     def __init__(self, settings: dict[str, Any]) -> None:
@@ -29,6 +30,7 @@ class Report:
         self.residual: list[list[float]] = []
         self.contraction: list[list[float]] = []
         self.diverging: list[list[bool]] = []
+        self.found: list[list[bool]] = []
         self._clock = time.perf_counter()
 
     def append(self, iterate: Iterate) -> None:
@@ -43,16 +45,24 @@ class Report:
         """A summary in a few lines, one for each sample."""
         lines = [f"{self.number[-1]} iterations in {sum(self.seconds):.1f} s"]
         for sample in range(len(self.similarity[0])):
-            similarity = [row[sample] for row in self.similarity]
-            best = max(range(len(similarity)), key=similarity.__getitem__)
-            line = (
-                f"sample {sample}: similarity {similarity[0]:.3f} unguided, "
-                f"{similarity[best]:.3f} best (iteration {self.number[best]}), {similarity[-1]:.3f} last"
-            )
-            if any(row[sample] for row in self.diverging):
-                line += "; was diverging: lower the guidance scale (or the damping)"
-            lines.append(line)
+            lines.append(f"sample {sample}: {self._line(sample)}")
         return "\n".join(lines)
+
+    def _line(self, sample: int) -> str:
+        similarity = [row[sample] for row in self.similarity]
+        found = [row[sample] for row in self.found]
+        if not any(found):
+            return "nothing to compare was found in the picture; it is unguided"
+        best = max((i for i, each in enumerate(found) if each), key=similarity.__getitem__)
+        line = (
+            f"similarity {similarity[0]:.3f} unguided, {similarity[best]:.3f} best (iteration {self.number[best]}), "
+            f"{similarity[-1]:.3f} last"
+        )
+        if not all(found):
+            line += f"; lost sight of it in {found.count(False)} of {len(found)} pictures"
+        if any(row[sample] for row in self.diverging):
+            line += "; was diverging: lower the guidance scale (or the damping)"
+        return line
 
     def to_json(self) -> str:
         """Everything, as one JSON object; null where a measure is unknown."""

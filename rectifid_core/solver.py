@@ -47,6 +47,7 @@ class Iterate:
         nan for the first and the last iterate, and once the residual is exactly 0.
     diverging: ``(B,)`` bool, the residual is larger than the first one and has grown three times in a row.
     crop: ``(B, 3, h, w)`` in [0, 1], the region that the energy looked at, or None.
+    found: ``(B,)`` bool, whether the energy found what it compares in this image.
     """
 
     number: int
@@ -58,6 +59,7 @@ class Iterate:
     contraction: Tensor
     diverging: Tensor
     crop: Tensor | None
+    found: Tensor
 
 
 def solve(
@@ -169,6 +171,7 @@ def _iterate(number, latent, image, seen: Observation, residuals: list[Tensor], 
         contraction=recent[-1] / recent[-2] if followed else unknown,
         diverging=growing[0] & growing[1] & growing[2] & (recent[-1] > first),
         crop=seen.crop,
+        found=torch.ones_like(unknown, dtype=torch.bool) if seen.found is None else seen.found,
     )
 
 
@@ -192,6 +195,8 @@ def _check_settings(flow, rule, damping, iterations, gradient, last_offset) -> N
 class Best:
     """The best iterate so far, for each sample its own: the highest similarity, that of the plain image.
 
+    Images in which nothing was found come last, however similar the place may be where it was before.
+
     After the first `update`: latent ``(B, ...)``, image ``(B, 3, H, W)``, similarity ``(B,)``, number ``(B,)`` int.
     """
 
@@ -199,12 +204,14 @@ class Best:
     image: Tensor
     similarity: Tensor
     number: Tensor | None = None
+    _rank: Tensor
 
     def update(self, iterate: Iterate) -> None:
         number = torch.full_like(iterate.similarity, iterate.number, dtype=torch.long)
-        new = [iterate.latent, iterate.image, iterate.similarity, number]
+        rank = iterate.similarity.where(iterate.found, -torch.inf)
+        new = [iterate.latent, iterate.image, iterate.similarity, number, rank]
         if self.number is not None:
-            better = iterate.similarity > self.similarity
-            old = [self.latent, self.image, self.similarity, self.number]
+            better = rank > self._rank
+            old = [self.latent, self.image, self.similarity, self.number, self._rank]
             new = [torch.where(_per_sample(better, x), x, y) for x, y in zip(new, old, strict=True)]
-        self.latent, self.image, self.similarity, self.number = new
+        self.latent, self.image, self.similarity, self.number, self._rank = new

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Iterable
 
 import torch
 import torch.nn.functional as F
@@ -32,9 +33,13 @@ class Views:
         self.count = count
         self.seed = seed
 
-    def __call__(self, image: Tensor, iteration: int) -> Tensor:
-        """``(B, 3, H, W)`` -> ``(count * B, 3, H, W)``, view v of sample b at v * B + b; may leave [0, 1] a little."""
-        draws = [self._draw(iteration, sample, image.shape[1:]) for sample in range(len(image))]
+    def __call__(self, image: Tensor, iteration: int, samples: Iterable[int] | None = None) -> Tensor:
+        """``(B, 3, H, W)`` -> ``(count * B, 3, H, W)``, view v of image b at v * B + b; may leave [0, 1] a little.
+
+        samples: the number of each image in its batch, where it is not its place here.
+        """
+        samples = range(len(image)) if samples is None else samples
+        draws = [self._draw(iteration, sample, image.shape[1:]) for sample in samples]
         uniform, noise = (torch.stack(each, dim=1).flatten(0, 1).to(image) for each in zip(*draws, strict=True))
         angle, scale, dx, dy, blur, brightness, contrast, grain = uniform.unbind(dim=1)
 

@@ -22,7 +22,8 @@ class Progress:
         self._bar = ProgressBar(iterations + 1, node_id=node_id)
 
     def show(self, iterate: Iterate) -> None:
-        similarity = " ".join(f"{each:.3f}" for each in iterate.similarity.tolist())
+        pairs = zip(iterate.similarity.tolist(), iterate.found.tolist(), strict=True)
+        similarity = " ".join(f"{each:.3f}" if found else "not found" for each, found in pairs)
         line = f"iteration {iterate.number} of {self._iterations}: similarity {similarity}"
         logging.info("RectifID %s", line)
         self.say(line)

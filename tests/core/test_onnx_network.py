@@ -90,7 +90,7 @@ def test_frozen_and_differentiable(tmp_path):
     assert not network.training and not any(p.requires_grad for p in network.parameters())
     toy = EmbeddingDiscriminator(network, name="toy", digest="0" * 64, input_size=16)
     image = torch.rand(2, 3, 40, 40, generator=rng(), requires_grad=True)
-    toy.embed(toy.crop(image, toy.locate(image)))[:, 0].sum().backward()
+    toy.embed(toy.crop(image, [region for (region,) in toy.locate(image)]))[:, 0].sum().backward()
     assert image.grad.isfinite().all() and (image.grad != 0).float().mean() > 0.9
 
 

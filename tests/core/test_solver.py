@@ -249,7 +249,9 @@ def test_best_is_kept_for_each_sample():
     def iterate(number, *similarity):
         image = torch.full((2, 3, 1, 1), float(number))
         nothing = torch.zeros(2)
-        return Iterate(number, image + 10, image, nothing, torch.tensor(similarity), nothing, nothing, nothing, None)
+        found = torch.ones(2, dtype=torch.bool)
+        measures = (nothing, torch.tensor(similarity), nothing, nothing, nothing)
+        return Iterate(number, image + 10, image, *measures, None, found)
 
     best = Best()
     for each in (iterate(0, 0.1, 0.5), iterate(1, 0.7, 0.4), iterate(2, 0.3, 0.6), iterate(3, 0.6, 0.6)):

@@ -136,7 +136,8 @@ class Job:
         self.latent = host_nodes.EmptyLatentImage().generate(64, 64, 1)[0]
         self.discriminator = pack("nodes.host.discriminator").load_discriminator(parts.recogniser)
         reference = pack("nodes.demo").DrawDemoPortrait.execute(3, "a person")[0]
-        self.identity = pack("nodes.identity").encode_images(self.discriminator, reference)
+        self.identity = pack("nodes.host.discriminator").encode_images(self.discriminator, reference)
+        self.guidance = pack("rectifid_core.guidance").IdentityGuidance(self.identity)
         self._sample = pack("nodes.host.sampler").sample
         self.iterates = []
 
@@ -183,8 +184,8 @@ class Job:
             self.positive,
             self.negative,
             self.latent,
-            energy or self.identity.energy(views, 0),
-            [] if energy else [self.discriminator.patcher],
+            energy or self.guidance.energy(views, 0),
+            [] if energy else self.discriminator.patchers,
             on_iterate=watch,
             **settings,
         )

@@ -100,7 +100,7 @@ def test_each_input_explains_itself(nodes, node_id):
 
 def test_the_guidance_socket_takes_an_identity_today_and_any_energy_tomorrow(nodes):
     guidance = nodes["AnchoredRectifiedSampler"].INPUT_TYPES()["required"]["guidance"]
-    assert guidance[0] == "RECTIFID_IDENTITY,RECTIFID_ENERGY"
+    assert guidance[0] == "RECTIFID_IDENTITY,RECTIFID_GUIDANCE"
 
 
 def test_the_sampler_returns_latent_image_and_report(sample, run, job):
@@ -110,7 +110,7 @@ def test_the_sampler_returns_latent_image_and_report(sample, run, job):
     assert image.shape == (1, 64, 64, 3) and 0 <= image.min() and image.max() <= 1
     assert report.number == [0, 1, 2]
     settings = json.loads(report.to_json())["settings"]
-    assert settings["seed"] == 5 and settings["discriminator"] == "recogniser"
+    assert settings["seed"] == 5 and list(settings["discriminators"]) == ["recogniser"]
     assert output.ui.as_dict() == {"text": (report.text(),)}
     (plot,) = run("PlotConvergence", report=report).result
     assert plot.shape[0] == 1 and plot.shape[-1] == 3 and 0.5 < plot.mean() <= 1
@@ -198,8 +198,8 @@ def test_several_references_make_one_identity(run, job):
     identity, crops = run(
         "EncodeReferenceIdentity", discriminator=job.discriminator, images=torch.rand(3, 40, 50, 4)
     ).result
-    assert identity.embedding.shape == (16,) and crops.shape == (3, 32, 32, 3)
-    assert not identity.embedding.is_inference()
+    assert identity.embeddings.shape == (3, 16) and crops.shape == (3, 32, 32, 3)
+    assert not identity.embeddings.is_inference()
 
 
 class TestRefusals:
