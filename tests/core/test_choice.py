@@ -1,0 +1,71 @@
+"""Regions, and which of several is meant."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from rectifid_core.choice import choose
+from rectifid_core.regions import Region, box_of, overlap, whole
+
+SIZE = (100, 200)  # height, width
+LARGE, LEFT, CENTRAL = (
+    Region((120, 10, 180, 90)),
+    Region((5, 60, 25, 90)),
+    Region((80, 30, 115, 70)),
+)
+FACES = [LARGE, LEFT, CENTRAL]
+
+
+@pytest.mark.parametrize(("by", "meant"), [("largest", LARGE), ("leftmost", LEFT), ("central", CENTRAL)])
+def test_the_one_that_is_meant(by, meant):
+    assert choose(FACES, "face", SIZE, by=by) is meant
+
+
+def test_by_number():
+    assert [choose(FACES, "face", SIZE, by="index", index=i) for i in range(3)] == FACES
+    with pytest.raises(ValueError, match=r"no face number 3; found were number 0 at \(150, 50\), 60 pixels wide"):
+        choose(FACES, "face", SIZE, by="index", index=3)
+
+
+def test_only_wants_one():
+    assert choose([LEFT], "face", SIZE) is LEFT
+    with pytest.raises(ValueError, match="3 faces found, and none chosen: number 0 .*, number 2 .*paint a mask"):
+        choose(FACES, "face", SIZE)
+
+
+def test_nothing_found():
+    with pytest.raises(ValueError, match="no face found; use a picture in which"):
+        choose([], "face", SIZE, by="largest")
+
+
+def test_a_mask_chooses():
+    mask = torch.zeros(SIZE)
+    mask[55:100, 0:60] = 1
+    assert choose(FACES, "face", SIZE, by="largest", mask=mask) is LEFT
+    with pytest.raises(ValueError, match="the mask covers no face"):
+        choose(FACES, "face", SIZE, mask=torch.zeros(SIZE))
+    with pytest.raises(ValueError, match="mask has 100 x 200 pixels and the image 200 x 100"):
+        choose(FACES, "face", SIZE, mask=mask.T)
+
+
+def test_a_region_beyond_the_border_under_a_mask():
+    outside = Region((-40, -40, -5, -5))
+    beyond = Region((150, 50, 260, 140))
+    assert choose([outside, beyond], "face", SIZE, mask=torch.ones(SIZE)) is beyond
+
+
+def test_overlap():
+    assert overlap(LARGE, LARGE) == 1
+    assert overlap(LARGE, LEFT) == 0
+    assert overlap(Region((0, 0, 2, 2)), Region((1, 0, 3, 2))) == pytest.approx(1 / 3)
+    assert overlap(Region((1, 1, 1, 1)), Region((1, 1, 1, 1))) == 0
+
+
+def test_boxes():
+    assert whole(torch.zeros(3, 10, 20)).box == (0, 0, 20, 10)
+    mask = torch.zeros(10, 20)
+    mask[3, 4] = mask[7, 15] = 1
+    assert box_of(mask).box == (4, 3, 16, 8)
+    with pytest.raises(ValueError, match="the mask is empty"):
+        box_of(mask / 2)
