@@ -6,6 +6,7 @@ blocks, the demo's VAE and CLIP, a recogniser of one convolution; all with rando
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import importlib.util
 import os
@@ -40,6 +41,7 @@ def load_host_and_pack(host: Path) -> None:
 if HOST and (Path(HOST) / "comfy").is_dir():
     load_host_and_pack(Path(HOST).resolve())
     import comfy.ops
+    import folder_paths
     from comfy.ldm.modules.diffusionmodules.mmdit import MMDiT
 
     import nodes as host_nodes
@@ -190,3 +192,50 @@ class Job:
             **settings,
         )
         return latent["samples"], image
+
+
+@pytest.fixture
+def nodes(pack):
+    extension = asyncio.run(sys.modules[pack("nodes").__package__.removesuffix(".nodes")].comfy_entrypoint())
+    return {node.GET_SCHEMA().node_id: node for node in asyncio.run(extension.get_node_list())}
+
+
+@pytest.fixture
+def run(nodes, tmp_path, monkeypatch):
+    """`run(node id, **inputs)` executes a node as the host does, on node 7 of a graph; widgets have their defaults."""
+    monkeypatch.setattr(folder_paths, "temp_directory", str(tmp_path / "temp"))
+
+    def execute(node_id, **inputs):
+        schema = nodes[node_id].GET_SCHEMA()
+        defaults = {each.id: each.default for each in schema.inputs if hasattr(each, "default")}
+        hidden = SimpleNamespace(unique_id="7", prompt=None, extra_pnginfo=None)
+        monkeypatch.setattr(nodes[node_id], "hidden", hidden)
+        inputs = {**defaults, **inputs}
+        if schema.is_input_list:  # the host hands such a node all inputs as lists
+            inputs = {name: value if isinstance(value, list) else [value] for name, value in inputs.items()}
+        return nodes[node_id].EXECUTE_NORMALIZED(**inputs)
+
+    return execute
+
+
+@pytest.fixture
+def sample(run, job):
+    """`sample(**changes)` runs the sampler node on the small job."""
+
+    def sampled(**changes):
+        settings = {"steps": 3, "iterations": 2, "guidance_scale": 5.0, "views": 1, **changes}
+        return run(
+            "AnchoredRectifiedSampler",
+            **{
+                "model": job.model,
+                "positive": job.positive,
+                "negative": job.negative,
+                "latent_image": job.latent,
+                "vae": job.vae,
+                "guidance": job.identity,
+                "seed": 5,
+                **settings,
+            },
+        )
+
+    return sampled

@@ -1,8 +1,6 @@
 """The nodes as the editor and a graph see them."""
 
-import asyncio
 import json
-import sys
 from types import SimpleNamespace
 
 import comfy.utils
@@ -22,50 +20,6 @@ IDS = [
     "LoadDemoModel",
     "DrawDemoPortrait",
 ]
-
-
-@pytest.fixture
-def nodes(pack):
-    extension = asyncio.run(sys.modules[pack("nodes").__package__.removesuffix(".nodes")].comfy_entrypoint())
-    return {node.GET_SCHEMA().node_id: node for node in asyncio.run(extension.get_node_list())}
-
-
-@pytest.fixture
-def run(nodes, tmp_path, monkeypatch):
-    """`run(node id, **inputs)` executes a node as the host does, on node 7 of a graph; widgets have their defaults."""
-    monkeypatch.setattr(folder_paths, "temp_directory", str(tmp_path / "temp"))
-
-    def execute(node_id, **inputs):
-        schema = nodes[node_id].GET_SCHEMA()
-        defaults = {each.id: each.default for each in schema.inputs if hasattr(each, "default")}
-        hidden = SimpleNamespace(unique_id="7", prompt=None, extra_pnginfo=None)
-        monkeypatch.setattr(nodes[node_id], "hidden", hidden)
-        return nodes[node_id].EXECUTE_NORMALIZED(**{**defaults, **inputs})
-
-    return execute
-
-
-@pytest.fixture
-def sample(run, job):
-    """`sample(**changes)` runs the sampler node on the small job."""
-
-    def sampled(**changes):
-        settings = {"steps": 3, "iterations": 2, "guidance_scale": 5.0, "views": 1, **changes}
-        return run(
-            "AnchoredRectifiedSampler",
-            **{
-                "model": job.model,
-                "positive": job.positive,
-                "negative": job.negative,
-                "latent_image": job.latent,
-                "vae": job.vae,
-                "guidance": job.identity,
-                "seed": 5,
-                **settings,
-            },
-        )
-
-    return sampled
 
 
 @pytest.fixture
