@@ -35,9 +35,7 @@ class OnnxNetwork(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if any(side not in (None, given) for side, given in zip(self.shape[1:], x.shape[1:], strict=True)):
-            raise OnnxError(
-                f"the network takes images of shape {_show(self.shape)}, not {_show(x.shape)}: set that size"
-            )
+            raise OnnxError(f"the network takes images of shape {show(self.shape)}, not {show(x.shape)}: set that size")
         return torch.cat([self.network(sample) for sample in x.split(1)]) if self.one_by_one else self.network(x)
 
 
@@ -48,25 +46,26 @@ def load_onnx(path: str | Path) -> OnnxNetwork:
     be converted, or names external data outside of its own folder.
     """
     path = Path(path)
-    model = _read(path)
+    model = read_onnx(path)
     shape = _input_shape(path, model)
     if shape[0] not in (None, 1):
         raise OnnxError(f"{path.name} takes exactly {shape[0]} images at a time; export it for one, or for any number")
     outputs = model.graph.output
     if len(outputs) != 1:
         raise OnnxError(f"{path.name} has {len(outputs)} outputs; a discriminator needs exactly one, the embedding")
-    _load_external_data(path, model)
+    check_external_data(path, model)
+    load_external_data_for_model(model, str(path.resolve().parent))
     try:
         network = convert(model)
     except NotImplementedError as error:
         raise OnnxError(f"{path.name} uses an operator that cannot be converted to torch: {error}") from error
-    return OnnxNetwork(network, shape, one_by_one=1 in (shape[0], *_shape(outputs[0])[:1]))
+    return OnnxNetwork(network, shape, one_by_one=1 in (shape[0], *shape_of(outputs[0])[:1]))
 
 
 def input_size(path: str | Path) -> int:
     """The side of the square, in pixels, for which the file was exported; OnnxError where the file leaves it free."""
     path = Path(path)
-    _, _, height, width = _input_shape(path, _read(path))
+    _, _, height, width = _input_shape(path, read_onnx(path))
     if height is None or width is None:
         raise OnnxError(f"{path.name} takes images of any size; set the input size for which it was trained")
     if height != width:
@@ -74,7 +73,8 @@ def input_size(path: str | Path) -> int:
     return height
 
 
-def _read(path: Path) -> onnx.ModelProto:
+def read_onnx(path: Path) -> onnx.ModelProto:
+    """What a file says of itself, without the weights that it may keep in a second file; OnnxError for a damaged one."""
     damaged = OnnxError(f"{path.name} is not an ONNX file, or only a part of one; download it again")
     try:
         model = onnx.load(path, format="protobuf", load_external_data=False)
@@ -87,26 +87,31 @@ def _read(path: Path) -> onnx.ModelProto:
 
 def _input_shape(path: Path, model: onnx.ModelProto) -> Shape:
     """(batch, 3, height, width) of the only input."""
-    constants = {tensor.name for tensor in model.graph.initializer}  # old files list them among the inputs
-    inputs = [value for value in model.graph.input if value.name not in constants]
+    inputs = inputs_of(model)
     if len(inputs) != 1:
         raise OnnxError(f"{path.name} has {len(inputs)} inputs; a discriminator needs exactly one, the image")
-    shape = _shape(inputs[0])
+    shape = shape_of(inputs[0])
     if len(shape) != 4 or shape[1] not in (None, 3):
         wanted = "(batch, 3, height, width)"
-        raise OnnxError(f"{path.name} takes an input of shape {_show(shape)}; a discriminator needs {wanted}")
+        raise OnnxError(f"{path.name} takes an input of shape {show(shape)}; a discriminator needs {wanted}")
     return shape
 
 
-def _shape(value: onnx.ValueInfoProto) -> Shape:
+def inputs_of(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
+    constants = {tensor.name for tensor in model.graph.initializer}  # old files list them among the inputs
+    return [value for value in model.graph.input if value.name not in constants]
+
+
+def shape_of(value: onnx.ValueInfoProto) -> Shape:
     return [axis.dim_value if axis.dim_value > 0 else None for axis in value.type.tensor_type.shape.dim]
 
 
-def _show(shape: Shape) -> str:
+def show(shape: Shape) -> str:
     return "(" + ", ".join("any" if side is None else str(side) for side in shape) + ")"
 
 
-def _load_external_data(path: Path, model: onnx.ModelProto) -> None:
+def check_external_data(path: Path, model: onnx.ModelProto) -> None:
+    """OnnxError where the file keeps weights in a second file that is missing, or outside of its own folder."""
     folder = path.resolve().parent
     for tensor in _tensors(model.graph):
         if not uses_external_data(tensor):
@@ -117,7 +122,6 @@ def _load_external_data(path: Path, model: onnx.ModelProto) -> None:
             raise OnnxError(f"{path.name} reads weights from outside of its own folder ({location}); do not trust it")
         if not file.is_file():
             raise OnnxError(f"{path.name} keeps its weights in a second file, {location}; put that next to it")
-    load_external_data_for_model(model, str(folder))
 
 
 def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
