@@ -9,6 +9,7 @@ from __future__ import annotations
 NOTES = {"Note", "MarkdownNote"}
 WIDGETS = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"}
 SEEDS = {"seed", "noise_seed"}
+NEVER = 2  # the mode of a muted node
 
 
 class WorkflowError(Exception):
@@ -16,8 +17,8 @@ class WorkflowError(Exception):
 
 
 def to_prompt(graph: dict, object_info: dict[str, dict]) -> dict[str, dict]:
-    """The API prompt of an editor graph: node id -> {"class_type", "inputs"}."""
-    nodes = {node["id"]: node for node in graph["nodes"]}
+    """The API prompt of an editor graph: node id -> {"class_type", "inputs"}; muted nodes take no part."""
+    nodes = {node["id"]: node for node in graph["nodes"] if node.get("mode") != NEVER}
     links = {link[0]: (link[1], link[2]) for link in graph["links"]}  # id -> (node, output slot) that it starts at
     prompt = {}
     for node in nodes.values():
@@ -27,7 +28,7 @@ def to_prompt(graph: dict, object_info: dict[str, dict]) -> dict[str, dict]:
             raise WorkflowError(f"This ComfyUI has no node {node['type']}; is the pack that brings it installed?")
         inputs = dict(name_widgets(node, object_info[node["type"]]))
         for socket in node.get("inputs", []):
-            if socket.get("link") is not None:
+            if socket.get("link") is not None and links[socket["link"]][0] in nodes:
                 inputs[socket["name"]] = source(socket["link"], links, nodes)
         prompt[str(node["id"])] = {"class_type": node["type"], "inputs": inputs}
     return prompt

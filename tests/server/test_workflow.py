@@ -45,6 +45,11 @@ def test_notes_are_skipped_and_reroutes_looked_through():
     assert prompt["2"]["inputs"]["images"] == ["1", 0]
 
 
+def test_a_muted_node_and_the_links_from_it_are_left_out():
+    prompt = to_prompt(graph(SOURCE | {"mode": 2}, SINK, links=[[9, 1, 0, 2, 0, "IMAGE"]]), OBJECT_INFO)
+    assert prompt == {"2": {"class_type": "Sink", "inputs": {"rule": "x", "text": "words"}}}
+
+
 def test_a_link_to_a_widget_replaces_its_value():
     linked = SINK | {"inputs": [{"name": "text", "widget": {"name": "text"}, "link": 9}]}
     prompt = to_prompt(graph(SOURCE, linked, links=[[9, 1, 0, 2, 0, "STRING"]]), OBJECT_INFO)
