@@ -74,7 +74,7 @@ def input_size(path: str | Path) -> int:
 
 
 def read_onnx(path: Path) -> onnx.ModelProto:
-    """What a file says of itself, without the weights that it may keep in a second file; OnnxError for a damaged one."""
+    """A file, without the weights that it may keep in a second one; OnnxError where it is damaged."""
     damaged = OnnxError(f"{path.name} is not an ONNX file, or only a part of one; download it again")
     try:
         model = onnx.load(path, format="protobuf", load_external_data=False)
