@@ -2,13 +2,20 @@
 
 from .demo import DrawDemoPortrait, LoadDemoModel
 from .discriminators import LoadEmbeddingDiscriminator
-from .identity import EncodeReferenceIdentity
+from .faces import DescribeFaceIdentity, LoadFaceDiscriminator
+from .identity import EncodeReferenceIdentity, IdentityGuidance, LoadIdentity, MeasureIdentity, SaveIdentity
 from .report import PlotConvergence
 from .sampler import AnchoredRectifiedSampler
 
 NODES = [
+    LoadFaceDiscriminator,
     LoadEmbeddingDiscriminator,
     EncodeReferenceIdentity,
+    SaveIdentity,
+    LoadIdentity,
+    MeasureIdentity,
+    DescribeFaceIdentity,
+    IdentityGuidance,
     AnchoredRectifiedSampler,
     PlotConvergence,
     LoadDemoModel,

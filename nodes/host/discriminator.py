@@ -15,7 +15,12 @@ from torch import Tensor
 
 from ...rectifid_core.discriminator import Discriminator, EmbeddingDiscriminator
 from ...rectifid_core.identity import Identity, encode_identity
+from ...rectifid_core.identity_file import load_identity
+from ...rectifid_core.images import as_rgb
+from ...rectifid_core.measure import Measurement, measure
 from ...rectifid_core.onnx_network import input_size, load_onnx
+
+PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
 class HostedDiscriminator:
@@ -52,20 +57,48 @@ def load_discriminator(path: Path, size: int = 0, **settings: Any) -> HostedDisc
         )
 
 
-def encode_images(discriminator: HostedDiscriminator, images: Iterable[Tensor], **options: Any) -> Identity:
+def encode_images(
+    discriminator: HostedDiscriminator,
+    images: Iterable[Tensor],
+    masks: Iterable[Tensor] | None = None,
+    **options: Any,
+) -> Identity:
     """The identity of the host's images, ``(H, W, C)`` in [0, 1] each; all of it rests on the CPU.
 
-    options: those of `encode_identity`.
+    masks: ``(H, W)``, one for each image; options: the others of `encode_identity`.
     """
+    masks = None if masks is None else [mask.to("cpu", torch.float32, copy=True) for mask in masks]
+    for number, mask in enumerate(masks or (), 1):
+        if not mask.any():  # the host's loader gives such a one, of 64 x 64, where nothing is painted
+            raise ValueError(f"mask {number} is empty: paint over what is meant, or disconnect the mask")
     device = discriminator.load()
     with torch.inference_mode(False):
-        identity = encode_identity(discriminator, [as_channels_first(image, device) for image in images], **options)
+        identity = encode_identity(
+            discriminator,
+            [as_channels_first(image, device) for image in images],
+            masks=masks,
+            **options,
+        )
     seen = [replace(each, image=each.image.cpu()) for each in identity.seen]
     query = None if identity.query is None else identity.query.cpu()
     return replace(identity, embeddings=identity.embeddings.cpu(), crops=identity.crops.cpu(), query=query, seen=seen)
 
 
-def as_channels_first(image: Tensor, device: torch.device) -> Tensor:
+def load_saved(path: Path, discriminator: HostedDiscriminator) -> Identity:
+    """An identity that was saved, as `encode_images` makes it."""
+    with torch.inference_mode(False):
+        return load_identity(path, discriminator)
+
+
+def measure_images(identity: Identity, images: Iterable[Tensor]) -> list[Measurement | None]:
+    """`measure` for the host's images, ``(H, W, C)`` in [0, 1] each; one at a time, since they may be large."""
+    device = identity.discriminator.load()
+    with torch.inference_mode(False):
+        pictures = as_rgb([as_channels_first(image, "cpu") for image in images], "image")
+        return [measure(identity, picture[None].to(device))[0] for picture in pictures]
+
+
+def as_channels_first(image: Tensor, device: torch.device | str) -> Tensor:
     """The host's ``(H, W, C)`` as ``(C, H, W)``, float32 unless it is of whole numbers, in a copy that is normal."""
     dtype = torch.float32 if image.is_floating_point() else image.dtype
     return image.movedim(-1, 0).to(device, dtype, copy=True)

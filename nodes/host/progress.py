@@ -31,10 +31,14 @@ class Progress:
         self._bar.update_absolute(iterate.number + 1, preview=preview)
 
     def say(self, text: str) -> None:
-        """Writes ``text`` on the node, where there is a server to carry it."""
-        server = getattr(PromptServer, "instance", None)
-        if server is not None and self._node_id is not None:
-            server.send_progress_text(text, self._node_id)
+        say(text, self._node_id)
+
+
+def say(text: str, node_id: str | None) -> None:
+    """Writes ``text`` on the node, where there is a server to carry it."""
+    server = getattr(PromptServer, "instance", None)
+    if server is not None and node_id is not None:
+        server.send_progress_text(text, node_id)
 
 
 def _picture(image: torch.Tensor) -> Image.Image:

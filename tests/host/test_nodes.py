@@ -13,8 +13,14 @@ from comfy_api.latest import io
 import nodes as host_nodes
 
 IDS = [
+    "LoadFaceDiscriminator",
     "LoadEmbeddingDiscriminator",
     "EncodeReferenceIdentity",
+    "SaveIdentity",
+    "LoadIdentity",
+    "MeasureIdentity",
+    "DescribeFaceIdentity",
+    "IdentityGuidance",
     "AnchoredRectifiedSampler",
     "PlotConvergence",
     "LoadDemoModel",
@@ -34,7 +40,7 @@ def discriminators_folder(parts, tmp_path, monkeypatch):
 
 def test_they_are_registered(nodes):
     assert list(nodes) == IDS
-    assert "discriminators" in folder_paths.folder_names_and_paths
+    assert {"discriminators", "identities", "insightface"} <= folder_paths.folder_names_and_paths.keys()
 
 
 @pytest.mark.parametrize("node_id", IDS)
@@ -118,9 +124,9 @@ def test_a_discriminator_from_the_models_folder_guides(run, sample, discriminato
     ).result
     (portrait,) = run("DrawDemoPortrait", identity=3).result
     encoded = run("EncodeReferenceIdentity", discriminator=discriminator, images=portrait)
-    identity, crops = encoded.result
-    assert crops.shape == (1, 32, 32, 3)
-    assert len(encoded.ui.as_dict()["images"]) == 1
+    identity, crops, boxes = encoded.result
+    assert crops.shape == (1, 32, 32, 3) and boxes.shape == portrait.shape
+    assert len(encoded.ui["images"]) == 3, "boxes, crop and plot"
     similarity = sample(guidance=identity, iterations=4).result[2].similarity
     assert similarity[-1] > similarity[0]
 
@@ -141,19 +147,6 @@ def test_a_damaged_file_is_refused(run, discriminators_folder):
 def test_an_empty_box_is_refused(run, discriminators_folder):
     with pytest.raises(ValueError, match="box"):
         run("LoadEmbeddingDiscriminator", discriminator="mine.onnx", left=0.5, right=0.5)
-
-
-def test_no_reference_image_is_refused(run, job):
-    with pytest.raises(ValueError, match="at least one"):
-        run("EncodeReferenceIdentity", discriminator=job.discriminator, images=torch.zeros(0, 64, 64, 3))
-
-
-def test_several_references_make_one_identity(run, job):
-    identity, crops = run(
-        "EncodeReferenceIdentity", discriminator=job.discriminator, images=torch.rand(3, 40, 50, 4)
-    ).result
-    assert identity.embeddings.shape == (3, 16) and crops.shape == (3, 32, 32, 3)
-    assert not identity.embeddings.is_inference()
 
 
 class TestRefusals:

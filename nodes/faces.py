@@ -1,0 +1,132 @@
+"""Faces of real people, by the face packs that insightface made common."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import folder_paths
+import torch
+from comfy_api.latest import io
+
+from ..rectifid_core.description import describe_face, rewrite
+from ..rectifid_core.face_pack import SOURCES, FacePackError, pack_names
+from ..rectifid_core.faces import load_face_discriminator
+from .host.discriminator import PRECISIONS, HostedDiscriminator
+from .types import Discriminator, Identity
+
+FOLDER = "insightface"  # the key that other packs use too
+NO_PACK = "no face pack found"
+folder_paths.add_model_folder_path(FOLDER, os.path.join(folder_paths.models_dir, FOLDER))
+
+
+class LoadFaceDiscriminator(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        packs = pack_names(_roots()) or [NO_PACK]
+        return io.Schema(
+            node_id="LoadFaceDiscriminator",
+            display_name="Load Face Discriminator",
+            category="RectifID",
+            description="Loads a face pack: a detector that finds faces and a recogniser that tells whose they are, "
+            "from models/insightface/models. Mind its licence: AuraFace-v1 (Apache-2.0) allows commercial use; "
+            "antelopev2 and the buffalo packs are for non-commercial research only.",
+            inputs=[
+                io.Combo.Input(
+                    "pack",
+                    options=packs,
+                    default=packs[0],
+                    tooltip="A folder of models/insightface/models with the ONNX files of a detector and a recogniser. "
+                    "Commercial use: AuraFace-v1 (Apache-2.0) allows it, antelopev2 and buffalo_* do not.",
+                ),
+                io.Combo.Input(
+                    "precision",
+                    options=list(PRECISIONS),
+                    default=next(iter(PRECISIONS)),
+                    tooltip="Of the recogniser. fp16 and bf16 take half the memory and change similarities a little.",
+                ),
+                io.Float.Input(
+                    "detection_threshold",
+                    default=0.5,
+                    min=0.05,
+                    max=0.95,
+                    step=0.05,
+                    round=0.01,
+                    tooltip="How sure the detector must be of a face. Lower finds more, and more that is none.",
+                ),
+            ],
+            outputs=[Discriminator.Output(display_name="discriminator", tooltip="For Encode Reference Identity.")],
+        )
+
+    @classmethod
+    def fingerprint_inputs(cls, pack: str, **_):
+        return [[str(file), file.stat().st_mtime] for file in sorted(_folder(pack).rglob("*")) if file.is_file()]
+
+    @classmethod
+    def execute(cls, pack, precision, detection_threshold) -> io.NodeOutput:
+        with torch.inference_mode(False):  # what is made here takes part in a gradient later
+            loaded = load_face_discriminator(_folder(pack), threshold=detection_threshold, dtype=PRECISIONS[precision])
+        return io.NodeOutput(HostedDiscriminator(loaded))
+
+
+class DescribeFaceIdentity(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="DescribeFaceIdentity",
+            display_name="Describe Face Identity",
+            category="RectifID",
+            description="Makes a prompt agree with the reference: writes 'man' or 'woman' where it says 'person'. By "
+            "the gender and age model of the face pack; nothing else is inferred.",
+            inputs=[
+                Identity.Input(
+                    "identity", tooltip="From Encode Reference Identity, with a face pack; the first reference counts."
+                ),
+                io.String.Input(
+                    "prompt",
+                    default="close-up portrait photo of a person",
+                    multiline=True,
+                    tooltip="Each 'person' in it is replaced; a prompt without one stays as it is.",
+                ),
+                io.Boolean.Input(
+                    "age_word", default=False, tooltip="Also say the age in a word, such as 'young' or 'elderly'."
+                ),
+            ],
+            outputs=[
+                io.String.Output(display_name="prompt", tooltip="For CLIP Text Encode."),
+                io.String.Output(display_name="description", tooltip="What the model guesses, with the age in years."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, identity, prompt, age_word) -> io.NodeOutput:
+        discriminator = identity.discriminator
+        if not hasattr(discriminator, "pack"):
+            raise ValueError(
+                f"This identity is of a {discriminator.noun}, by {discriminator.name}, and only faces are described. "
+                "Encode it with Load Face Discriminator, or leave this node out."
+            )
+        if not identity.seen:
+            raise ValueError(
+                "This identity was loaded from a file, which does not keep the reference image. Encode the image "
+                "again, or write 'man' or 'woman' into the prompt yourself."
+            )
+        first = identity.seen[0]
+        description = describe_face(discriminator.pack.attributes, first.image, first.chosen)
+        return io.NodeOutput(rewrite(prompt, description, age_word), str(description))
+
+
+def _roots() -> list[Path]:
+    return [Path(folder, "models") for folder in folder_paths.get_folder_paths(FOLDER)]
+
+
+def _folder(pack: str) -> Path:
+    """The pack's folder; the first of those where it could be, if it is in none."""
+    roots = _roots()
+    if pack == NO_PACK:
+        raise FacePackError(
+            f"There is no face pack in {' or '.join(map(str, roots))}. A pack is a folder there with the ONNX files of "
+            "a face detector (such as scrfd_10g_bnkps.onnx or det_10g.onnx) and of a recogniser (such as glintr100.onnx"
+            f" or w600k_r50.onnx). {SOURCES} Then reload the list of packs (press R)."
+        )
+    return next((root / pack for root in roots if (root / pack).is_dir()), roots[0] / pack)
