@@ -1,11 +1,10 @@
-"""Which MODELs can be guided, and a clone of one through which a gradient runs."""
+"""A clone of a MODEL through which a gradient runs."""
 
 from __future__ import annotations
 
 import math
 
 import comfy.hooks
-import comfy.model_sampling
 import torch
 from comfy.ldm.modules.attention import attention_pytorch
 from comfy.model_patcher import ModelPatcher
@@ -53,15 +52,6 @@ def resident(patcher: ModelPatcher) -> ModelPatcher:
             "--disable-dynamic-vram."
         )
     return patcher.get_non_dynamic_delegate()
-
-
-def refuse_other_models(model: ModelPatcher) -> None:
-    """Raises ValueError unless MODEL is a flow as the host knows it: z = (1 - sigma) * image + sigma * noise."""
-    if not isinstance(model.get_model_object("model_sampling"), comfy.model_sampling.CONST):
-        raise ValueError(
-            f"{type(model.model).__name__} is not a rectified flow, so there is no straight path to guide. Use a flow "
-            "model, best one distilled to few steps: SD3.5, FLUX, Z-Image, Qwen-Image, Lumina 2, AuraFlow, Chroma."
-        )
 
 
 def refuse_changing_weights(guider: CFGGuider) -> None:

@@ -21,9 +21,10 @@ from ...rectifid_core.solver import Best, Iterate, solve
 from .autograd import differentiable, normal
 from .decoder import VAEDecoder, refuse_other_vaes
 from .discriminator import fully_loaded
-from .flow import EulerFlow
+from .family import AUTO, family_of, flow_of, sigmas_of
+from .flow import Denoiser
 from .memory import load_together, reserve_backward
-from .model import differentiable_clone, refuse_changing_weights, refuse_other_models, resident
+from .model import differentiable_clone, refuse_changing_weights, resident
 
 _RATIOS = ("downscale_ratio_spacial", "downscale_ratio_temporal")  # newer hosts put them into an empty latent
 
@@ -42,19 +43,21 @@ def sample(
     cfg: float,
     scheduler: str,
     denoise: float,
+    family: str = AUTO,
     keep: str,
     on_iterate: Callable[[Iterate, Best], bool],
     **settings: Any,
 ) -> tuple[dict[str, Any], Tensor]:
-    """KSampler with `euler`, guided: the host's LATENT and its decoded image, ``(B, 3, H, W)`` in [0, 1].
+    """KSampler, guided: the host's LATENT and its decoded image, ``(B, 3, H, W)`` in [0, 1].
 
+    family: see `family_of`; a flow or diffusion model is run as by KSampler's `euler`, a consistency model as by `lcm`.
     energy, and the ``networks`` that it runs; keep: "best" or "last" iterate; on_iterate: called with each iterate and
-    the best so far, True ends the run; settings: the solver's.  With ``iterations=0`` the latent is KSampler's to the
-    bit.
+    the best so far, True ends the run; settings: the solver's.  With ``iterations=0`` the latent is KSampler's, for a
+    flow to the bit.
 
     Raises ValueError, in a user's words, for a MODEL, VAE or latent that cannot be guided.
     """
-    refuse_other_models(model)
+    family = family_of(model, steps, family)
     refuse_other_vaes(vae, model)
     samples = _prepare_latent(model, latent)
     noise = comfy.sample.prepare_noise(samples, seed, latent.get("batch_index"))
@@ -63,11 +66,11 @@ def sample(
     model = differentiable_clone(model) if guided else model.clone()
     autoencoder = resident(vae.patcher) if guided else vae.patcher
     load_together(model, [autoencoder, *networks])
-    sigmas = comfy.samplers.KSampler(model, steps, model.load_device, "euler", scheduler, denoise).sigmas
+    sigmas = sigmas_of(model, family, steps, scheduler, denoise)
     if guided:
         reserve_backward(model, vae, len(sigmas) - 1 if settings["gradient"] == "full" else 1)
 
-    sampler = AnchoredSampler(vae, autoencoder, energy, networks, keep, on_iterate, settings)
+    sampler = AnchoredSampler(family, vae, autoencoder, energy, networks, keep, on_iterate, settings)
     samples = comfy.sample.sample_custom(
         model, noise, cfg, sampler, sigmas, positive, negative, samples, latent.get("noise_mask"), seed=seed
     )
@@ -80,7 +83,8 @@ class AnchoredSampler(comfy.samplers.Sampler):
 
     image: Tensor
 
-    def __init__(self, vae, autoencoder, energy, networks, keep, on_iterate, settings):
+    def __init__(self, family, vae, autoencoder, energy, networks, keep, on_iterate, settings):
+        self._family = family
         self._vae, self._autoencoder = vae, autoencoder
         self._energy, self._networks = energy, networks
         self._keep, self._on_iterate = keep, on_iterate
@@ -99,8 +103,10 @@ class AnchoredSampler(comfy.samplers.Sampler):
             model_wrap.conds = normal(model_wrap.conds)
             sigmas, noise, latent_image, denoise_mask = normal((sigmas, noise, latent_image, denoise_mask))
             model_sampling = model_wrap.inner_model.model_sampling
-            z0 = model_sampling.noise_scaling(sigmas[0], noise, latent_image, self.max_denoise(model_wrap, sigmas))
-            flow = EulerFlow(model_wrap, sigmas, extra_args, noise, latent_image, denoise_mask)
+            denoiser = Denoiser(model_wrap, sigmas, extra_args, noise, latent_image, denoise_mask)
+            flow = flow_of(self._family, denoiser, noise)
+            x0 = model_sampling.noise_scaling(sigmas[0], noise, latent_image, self.max_denoise(model_wrap, sigmas))
+            z0 = x0 / denoiser.scale(sigmas[0])
             decode = VAEDecoder(self._vae, self._autoencoder.model, model_wrap.inner_model)
             best = Best()
             for iterate in solve(flow, decode, self._energy, z0, **self._settings):

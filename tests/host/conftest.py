@@ -129,6 +129,34 @@ def job(pack, parts):
     return Job(pack, parts)
 
 
+@pytest.fixture
+def brightness(pack):
+    """An energy that is exact in float64, so that a finite difference of it means something."""
+    Observation = pack("rectifid_core.interfaces").Observation
+
+    def energy(image, iteration):
+        value = ((image.double() - 0.3) ** 2).flatten(1).sum(dim=1)
+        return Observation(value, value.detach().float())
+
+    return energy
+
+
+@pytest.fixture
+def look_inside(pack, monkeypatch):
+    """`look_inside(probe)`: the next guided run calls ``probe(flow, decode, energy, z0)`` where the solver starts."""
+    sampler = pack("nodes.host.sampler")
+    solve = sampler.solve
+
+    def look(probe):
+        def probed(flow, decode, energy, z0, **settings):
+            probe(flow, decode, energy, z0)
+            return solve(flow, decode, energy, z0, **settings)
+
+        monkeypatch.setattr(sampler, "solve", probed)
+
+    return look
+
+
 class Job:
     def __init__(self, pack, parts):
         self.model = pack("nodes.host.demo").flow_from_state(parts.flow_state)

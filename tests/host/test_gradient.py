@@ -4,31 +4,8 @@ import pytest
 import torch
 
 
-def brightness(pack):
-    """An energy that is exact in float64, so that a finite difference of it means something."""
-    Observation = pack("rectifid_core.interfaces").Observation
-
-    def energy(image, iteration):
-        value = ((image.double() - 0.3) ** 2).flatten(1).sum(dim=1)
-        return Observation(value, value.detach().float())
-
-    return energy
-
-
-def look_inside(pack, monkeypatch, probe):
-    """Has the next guided run call ``probe(flow, decode, energy, z0)`` where the solver starts."""
-    sampler = pack("nodes.host.sampler")
-    solve = sampler.solve
-
-    def probed(flow, decode, energy, z0, **settings):
-        probe(flow, decode, energy, z0)
-        return solve(flow, decode, energy, z0, **settings)
-
-    monkeypatch.setattr(sampler, "solve", probed)
-
-
 @pytest.mark.parametrize("cfg", [1.0, 3.0])
-def test_it_agrees_with_finite_differences(job, pack, monkeypatch, cfg):
+def test_it_agrees_with_finite_differences(job, brightness, look_inside, cfg):
     """Along the gradient, to 0.5 % in float32."""
     measured = []
 
@@ -45,14 +22,14 @@ def test_it_agrees_with_finite_differences(job, pack, monkeypatch, cfg):
             difference = (value(z0 + step * direction) - value(z0 - step * direction)) / (2 * step)
         measured.append((gradient.norm().item(), difference.item()))
 
-    look_inside(pack, monkeypatch, probe)
-    job.guide(energy=brightness(pack), cfg=cfg)
+    look_inside(probe)
+    job.guide(energy=brightness, cfg=cfg)
     [(gradient, difference)] = measured
     assert gradient > 1e-3
     assert difference == pytest.approx(gradient, rel=5e-3)
 
 
-def test_the_velocity_at_a_windows_end_is_that_at_the_next_ones_start(job, pack, monkeypatch):
+def test_the_velocity_at_a_windows_end_is_that_at_the_next_ones_start(job, look_inside):
     velocities = []
 
     @torch.no_grad()
@@ -61,7 +38,7 @@ def test_the_velocity_at_a_windows_end_is_that_at_the_next_ones_start(job, pack,
         velocities.append((flow.end_displacement(0, z0) / sizes[0], (flow.step(1, z0) - z0) / sizes[1]))
         assert flow.end_displacement(len(flow) - 1, z0).isfinite().all()
 
-    look_inside(pack, monkeypatch, probe)
+    look_inside(probe)
     job.guide()
     torch.testing.assert_close(*velocities[0], atol=1e-5, rtol=1e-5)
 

@@ -1,0 +1,204 @@
+"""Each flow family against the host's own samplers, and against the published update written down again in float64.
+
+On a small UNet of the host's SD 1.5 class (25.8 M parameters, one level) with random weights.
+"""
+
+from __future__ import annotations
+
+import copy
+
+import comfy.ops
+import comfy.sd
+import comfy.taesd.taesd
+import numpy as np
+import pytest
+import torch
+from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
+
+import nodes as host_nodes
+
+CFG = 2.5
+
+
+def random_state(network: torch.nn.Module, spread: float = 0.03) -> dict[str, torch.Tensor]:
+    """Weights with which every layer does something; norms stay norms."""
+    generator = torch.Generator().manual_seed(4)
+    noise = {name: spread * torch.randn(w.shape, generator=generator) for name, w in network.state_dict().items()}
+    norms = {name for name, module in network.named_modules() if type(module).__name__ in ("GroupNorm", "LayerNorm")}
+    return {name: x + (name.removesuffix(".weight") in norms) for name, x in noise.items()}
+
+
+@pytest.fixture(scope="module")
+def unet_state():
+    return random_state(
+        UNetModel(
+            image_size=32,
+            in_channels=4,
+            out_channels=4,
+            model_channels=320,
+            num_res_blocks=[1],
+            channel_mult=[1],
+            num_heads=8,
+            use_spatial_transformer=True,
+            transformer_depth=[1],
+            transformer_depth_output=[1, 1],
+            transformer_depth_middle=1,
+            context_dim=768,
+            legacy=False,
+            dtype=torch.float32,
+            operations=comfy.ops.disable_weight_init,
+        )
+    )
+
+
+@pytest.fixture(scope="module")
+def small_vae():
+    network = comfy.taesd.taesd.TAESD(latent_channels=4)
+    state = random_state(network, 0.04)
+    last = f"taesd_decoder.{len(network.taesd_decoder) - 1}.bias"
+    state[last] = torch.full_like(state[last], 0.5)  # a decoder of grey pictures: nothing of them is clamped
+    return comfy.sd.VAE(sd=state, dtype=torch.float32)
+
+
+@pytest.fixture
+def unet(job, unet_state, small_vae):
+    """The job with the small UNet, read as the host reads SD 1.5."""
+    job.model = comfy.sd.load_diffusion_model_state_dict(dict(unet_state), model_options={"dtype": torch.float32})
+    job.vae = small_vae
+    generator = torch.Generator().manual_seed(6)
+    job.positive, job.negative = ([[torch.randn(1, 77, 768, generator=generator), {}]] for _ in range(2))
+    job.latent = {"samples": torch.zeros(1, 4, 8, 8)}
+    return job
+
+
+def ksampler(job, sampler, steps=3, denoise=1.0, scheduler="normal"):
+    latent = host_nodes.common_ksampler(
+        job.model, 5, steps, CFG, sampler, scheduler, job.positive, job.negative, job.latent, denoise=denoise
+    )[0]
+    return latent["samples"]
+
+
+def network(job):
+    """The bare UNet in float64, with cfg: ``(z, timestep) -> output``."""
+    bare = copy.deepcopy(job.model.model.diffusion_model).to(torch.float64)
+    bare.dtype = torch.float64
+    context = [conditioning[0][0].double() for conditioning in (job.positive, job.negative)]
+
+    def output(z, timestep):
+        t = torch.full((len(z),), float(timestep), dtype=torch.float64)
+        with_prompt, without = (bare(z, t, context=c.expand(len(z), -1, -1)) for c in context)
+        return without + CFG * (with_prompt - without)
+
+    return output
+
+
+def start(job):
+    return torch.randn(job.latent["samples"].shape, generator=torch.manual_seed(5)).double()
+
+
+def stable_diffusion_abar():
+    """Scaled-linear betas from 0.00085 to 0.012."""
+    return (1 - torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2).cumprod(0)
+
+
+def perflow_as_published(output, z, prediction, steps, windows=4):
+    """The scheduler's loop in its own order of things: times, window of each, weights of the line, Euler."""
+    abar = stable_diffusion_abar()
+    counts = [steps // windows + (1 if w < steps % windows else 0) for w in range(windows)]
+    timeline = []
+    for w, count in enumerate(counts):
+        begin, finish = 1 - w / windows, 1 - (w + 1) / windows
+        timesteps = (1000 * np.linspace(begin, finish, count, endpoint=False)).astype(np.int64)
+        timeline += [(t / 1000, begin, finish) for t in timesteps.tolist()]
+    for (t, t_s, t_e), after in zip(timeline, [*timeline[1:], (0.0,)], strict=True):
+        pred = output(z, 1000 * t)
+        if prediction == "velocity":
+            velocity = pred
+        else:
+            a_s, a_e = (abar[max(int(round(1000 * x)) - 1, 0)] for x in (t_s, t_e))
+            lam = (a_e / a_s) ** 0.5
+            if prediction == "diff_eps":
+                gamma = (a_s / a_e) ** 0.5
+                lam, eta = 1 / gamma, -((1 - gamma**2) ** 0.5) / gamma
+            else:
+                eta = (1 - a_e) ** 0.5 - (a_e / a_s * (1 - a_s)) ** 0.5
+            below = lam * (t - t_s) + (t_e - t)
+            z_end = lam * (t_e - t_s) / below * z + eta * (t_e - t) / below * pred
+            velocity = (z_end - z) / (t_e - t)
+        z = z + velocity * (after[0] - t)
+    return z
+
+
+def relative(a, b):
+    return float((a - b).norm() / b.norm())
+
+
+@pytest.mark.parametrize("prediction", ["diff_eps", "ddim_eps", "velocity"])
+@pytest.mark.parametrize("steps", [4, 5, 6, 7, 8, 9])
+def test_perflow_is_the_published_scheduler(unet, pack, prediction, steps):
+    unet.model = pack("nodes.host.model_sampling").with_perflow(unet.model, prediction, 4, "derived")
+    latent, _ = unet.guide(iterations=0, steps=steps, cfg=CFG)
+    expected = perflow_as_published(network(unet), start(unet), prediction, steps) / 0.18215
+    assert relative(latent.double(), expected) < 1e-5
+
+
+@pytest.mark.parametrize("steps", [1, 2, 4, 8])
+def test_a_two_rectified_flow_is_the_published_loop(unet, pack, steps):
+    unet.model = pack("nodes.host.model_sampling").with_rectified_flow(unet.model)
+    latent, _ = unet.guide(iterations=0, steps=steps, cfg=CFG, scheduler="simple")
+    output, z = network(unet), start(unet)
+    for i in range(steps):
+        z = z + output(z, 1000 * (1 - i / steps)) / steps
+    assert relative(latent.double(), z / 0.18215) < 1e-5
+    assert torch.equal(latent, ksampler(unet, "euler", steps, scheduler="simple"))
+
+
+@pytest.mark.parametrize(("family", "sampler"), [("consistency", "lcm"), ("diffusion", "euler")])
+@pytest.mark.parametrize("denoise", [1.0, 0.5])
+def test_a_diffusion_model_is_run_as_by_the_hosts_sampler(unet, family, sampler, denoise):
+    unet.latent = {"samples": torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(1))}
+    latent, _ = unet.guide(iterations=0, cfg=CFG, scheduler="normal", family=family, denoise=denoise)
+    assert relative(latent, ksampler(unet, sampler, denoise=denoise)) < 1e-5
+
+
+def test_the_noise_of_a_consistency_model_is_the_same_in_each_iteration(unet):
+    unet.guide(iterations=2, scale=0.0, cfg=CFG, family="consistency")
+    first, *others = (each.latent for each in unet.iterates)
+    assert all(relative(each, first) < 1e-6 for each in others)
+
+
+@pytest.fixture(params=["flow", "perflow", "consistency", "diffusion"])
+def family(request, unet, pack):
+    """A job of each family."""
+    reading = pack("nodes.host.model_sampling")
+    if request.param == "flow":
+        unet.model = reading.with_rectified_flow(unet.model)
+    elif request.param == "perflow":
+        unet.model = reading.with_perflow(unet.model, "ddim_eps", 4, "derived")
+    return request.param
+
+
+def test_the_gradient_of_each_family(family, unet, pack, brightness, look_inside):
+    """Along itself and random directions in the noise, to 1 % of its norm in float32."""
+    slopes = []
+
+    def probe(flow, decode, energy, z0):
+        nothing = [torch.zeros_like(z0)] * len(flow)
+        gradient = pack("rectifid_core.gradient").windowed(flow, decode, energy, z0, nothing, 0)[3][0]
+        trajectory = pack("rectifid_core.gradient").trajectory
+
+        @torch.no_grad()
+        def value(z):
+            return energy(decode(trajectory(flow, z, nothing)[-1]), 0).energy.item()
+
+        generator, step = torch.Generator().manual_seed(8), 5e-3
+        for direction in [gradient, *torch.randn(3, *z0.shape, generator=generator)]:
+            direction = direction / direction.norm()
+            difference = (value(z0 + step * direction) - value(z0 - step * direction)) / (2 * step)
+            slopes.append((difference, (gradient * direction).sum().item(), gradient.norm().item()))
+
+    look_inside(probe)
+    unet.guide(iterations=1, energy=brightness, steps=4, cfg=CFG, family=family)
+    assert len(slopes) == 4 and slopes[0][2] > 1e-3
+    for difference, computed, norm in slopes:
+        assert computed == pytest.approx(difference, abs=1e-2 * norm)
