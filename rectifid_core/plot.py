@@ -60,7 +60,7 @@ def plot_identity(identity: Identity) -> np.ndarray:
 
 
 def _draw_crops(part, identity: Identity, rows: int) -> None:
-    crops = identity.crops.float().cpu().movedim(1, -1).numpy()
+    crops = identity.crops.float().clamp(0, 1).cpu().movedim(1, -1).numpy()
     grid = part.subplots(rows, _CROPS_IN_A_ROW if rows > 1 else max(len(crops), 4), squeeze=False).ravel()
     for axes in grid:
         axes.set_axis_off()
