@@ -6,9 +6,11 @@ from .faces import DescribeFaceIdentity, LoadFaceDiscriminator
 from .identity import EncodeReferenceIdentity, IdentityGuidance, LoadIdentity, MeasureIdentity, SaveIdentity
 from .report import PlotConvergence
 from .sampler import AnchoredRectifiedSampler
+from .subjects import LoadSubjectDiscriminator
 
 NODES = [
     LoadFaceDiscriminator,
+    LoadSubjectDiscriminator,
     LoadEmbeddingDiscriminator,
     EncodeReferenceIdentity,
     SaveIdentity,

@@ -14,7 +14,7 @@ from .pretrained import Preprocessing, PretrainedError, open_network, read_prepr
 from .regions import Region
 
 CLASSES = {"owlvit": "OwlViTForObjectDetection", "owlv2": "Owlv2ForObjectDetection"}
-EXAMPLE = "for example google/owlv2-base-patch16-ensemble or google/owlvit-base-patch32 on huggingface.co"
+EXAMPLE = "for example google/owlv2-base-patch16-ensemble or google/owlvit-base-patch32 on huggingface.co (Apache-2.0)"
 CLIP = Preprocessing(768, (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
 GREY = 0.5  # around pictures that are not square, as OWLv2 was trained
 OVERLAP = 0.3  # of boxes that show the same thing, as published

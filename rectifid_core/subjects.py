@@ -17,7 +17,7 @@ CLASSES = {
     "dinov2_with_registers": "Dinov2WithRegistersModel",
     "dinov3_vit": "DINOv3ViTModel",
 }
-EXAMPLE = "for example facebook/dinov2-base on huggingface.co"
+EXAMPLE = "for example facebook/dinov2-base on huggingface.co (Apache-2.0)"
 SMALL = 64  # pixels, below which a region is blown up so much that little is left to recognise
 IMAGENET = Preprocessing(224, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 

@@ -14,6 +14,7 @@ import nodes as host_nodes
 
 IDS = [
     "LoadFaceDiscriminator",
+    "LoadSubjectDiscriminator",
     "LoadEmbeddingDiscriminator",
     "EncodeReferenceIdentity",
     "SaveIdentity",
