@@ -62,6 +62,14 @@ def noise(batch, side):
 
 
 @pytest.mark.parametrize(
+    ("file", "one_by_one"),
+    [({}, False), ({"batch": 1, "flat": (-1, 256)}, False), ({"batch": 1, "flat": (1, -1)}, True)],
+)
+def test_a_file_for_one_image_takes_several_at_once_where_it_can(tmp_path, file, one_by_one):
+    assert load_onnx(write(tmp_path / "toy.onnx", **file)).one_by_one == one_by_one
+
+
+@pytest.mark.parametrize(
     "file",
     [
         {},
