@@ -29,7 +29,7 @@ class FaceDetector:
     score at least ``threshold - LEEWAY``, and not below `LOWEST`.  A face that fills its picture is none to the
     detector: where none is confident, it looks once more, with a margin of half the picture's size around it.
 
-    Raises ValueError for another threshold, OnnxError for a file that does not run, and ImportError without insightface.
+    Raises ValueError for another threshold, OnnxError for a file that does not run, ImportError without insightface.
     """
 
     def __init__(self, path: str | Path, threshold: float = 0.5) -> None:
