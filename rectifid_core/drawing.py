@@ -13,7 +13,7 @@ from .regions import Region
 
 LONGEST = 1024  # pixels; a picture to look at, however large the image is
 CHOSEN, OTHER = (64, 224, 96), (255, 176, 32)  # green and orange, which stand out from skin, and from each other
-_LINE, _FONT = 1 / 200, 1 / 24  # of the picture's mean side
+_LINE, _FONT = 1 / 200, 1 / 32  # of the picture's mean side
 
 
 def draw_regions(image: Tensor, regions: Iterable[Region], chosen: Region | None = None) -> Tensor:
@@ -32,7 +32,7 @@ def draw_regions(image: Tensor, regions: Iterable[Region], chosen: Region | None
         draw.rectangle((left, top, max(right - 1, left), max(bottom - 1, top)), outline=color, width=line)
         for x, y in [] if region.landmarks is None else (region.landmarks * scale).tolist():
             draw.ellipse((x - line, y - line, x + line, y + line), fill=color)
-        _label(draw, str(number), (left, top), font, color)
+        _label(draw, str(number), (left, top), picture.size, font, color)
     return _from_pillow(picture)
 
 
@@ -40,14 +40,15 @@ def _label(
     draw: ImageDraw.ImageDraw,
     text: str,
     corner: tuple[float, float],
+    room: tuple[int, int],
     font: ImageFont.FreeTypeFont,
     color: tuple[int, int, int],
 ) -> None:
-    """``text`` on a patch inside of the box's upper left corner, and inside of the picture."""
+    """``text`` on a patch above a box's upper left ``corner``, or as near to that as the picture has ``room``."""
     x0, y0, x1, y1 = draw.textbbox((0, 0), text, font=font)
     width, height = x1 - x0 + font.size / 2, y1 - y0 + font.size / 2
-    x = min(max(corner[0], 0), max(draw.im.size[0] - width, 0))
-    y = min(max(corner[1], 0), max(draw.im.size[1] - height, 0))
+    x = min(max(corner[0], 0), max(room[0] - width, 0))
+    y = min(max(corner[1] - height, 0), max(room[1] - height, 0))
     draw.rectangle((x, y, x + width, y + height), fill=color)
     draw.text((x + width / 2, y + height / 2), text, fill=(0, 0, 0), font=font, anchor="mm")
 
