@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
 from pathlib import Path
 
 import torch
@@ -114,12 +115,17 @@ def load_subject_discriminator(
     """
     network = open_network(embedder, CLASSES, EXAMPLE, dtype)
     preprocessing = read_preprocessing(embedder, IMAGENET)
+    name, its_digest, finder = name_of(embedder), digest(embedder), None
+    if detector is not None:  # part of both: an identity keeps what its detector shall look for
+        finder = load_subject_detector(detector, dtype)
+        name = f"{name} with {name_of(detector)}"
+        its_digest = sha256(f"{its_digest} {digest(detector)}".encode()).hexdigest()
     return SubjectDiscriminator(
         ClassFeature(network),
-        None if detector is None else load_subject_detector(detector, dtype),
+        finder,
         threshold=threshold,
-        name=name_of(embedder),
-        digest=digest(embedder),
+        name=name,
+        digest=its_digest,
         input_size=preprocessing.size,
         mean=preprocessing.mean,
         std=preprocessing.std,

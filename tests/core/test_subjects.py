@@ -20,6 +20,7 @@ from worlds import rng
 from rectifid_core import subject_detector, subjects
 from rectifid_core.guidance import IdentityGuidance
 from rectifid_core.identity import encode_identity
+from rectifid_core.identity_file import load_identity, save_identity
 from rectifid_core.pretrained import PretrainedError, digest, find_cached, find_folders, model_type
 from rectifid_core.regions import Region
 from rectifid_core.solver import solve
@@ -317,8 +318,18 @@ class TestLocate:
         owl = load(detector="owlvit")
         identity = encode_identity(owl, [picture(64, 64)])
         image = torch.zeros(1, 3, 64, 64, device="meta")
-        with pytest.raises(ValueError, match="detector of dinov2 is on the device cpu and the picture on meta"):
+        with pytest.raises(ValueError, match="dinov2 with owlvit is on the device cpu and the picture on meta"):
             owl.locate(image, identity.query)
+
+    def test_an_identity_belongs_to_its_detector(self, load, tmp_path):
+        """What one detector shall look for means nothing to another, even where the numbers would fit."""
+        owl = load(detector="owlvit")
+        save_identity(encode_identity(owl, [picture(64, 64)]), tmp_path / "dog.safetensors")
+        kept = load_identity(tmp_path / "dog.safetensors", load(detector="owlvit", dtype=torch.bfloat16))
+        assert kept.query.shape == (1, 32)
+        for other in (load(detector="owlv2"), load()):
+            with pytest.raises(ValueError, match="encoded by dinov2 with owlvit .*here dinov2"):
+                load_identity(tmp_path / "dog.safetensors", other)
 
     @pytest.mark.skipif(not (SHARED / "data" / "dog.jpg").is_file(), reason="the shared test pictures are not here")
     def test_a_photograph(self, load):

@@ -78,7 +78,8 @@ def test_the_lists_have_what_is_in_the_folders(options, models, tmp_path):
 
 def test_it_is_loaded_by_the_host(load):
     discriminator = load()
-    assert (discriminator.name, discriminator.noun, discriminator.threshold) == ("dinov2-base", "subject", 0.1)
+    assert discriminator.name == "dinov2-base with owlvit-base-patch32"
+    assert (discriminator.noun, discriminator.threshold) == ("subject", 0.1)
     assert discriminator.load() == comfy.model_management.get_torch_device()
     loaded = [each.model for each in comfy.model_management.current_loaded_models]
     assert len(discriminator.patchers) == 2 and all(patcher in loaded for patcher in discriminator.patchers)
