@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,9 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 from torch import Tensor
+
+from rectifid_core.face_runtime import as_bgr
+from rectifid_core.regions import Region
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SHARED = Path(os.environ.get("RECTIFID_SHARED", REPOSITORY.parent / "shared")) / "data"
@@ -58,6 +62,15 @@ def portrait(name: str) -> Tensor:
 
 def picture(path: Path) -> Tensor:
     return torch.from_numpy(np.asarray(Image.open(path).convert("RGB")).copy()).movedim(-1, 0).float() / 255
+
+
+def norm_crop(image: Tensor, face: Region) -> Tensor:
+    """insightface's crop of an image's face, as ours: ``(3, 112, 112)`` in [0, 1]."""
+    face_align = pytest.importorskip("insightface.utils.face_align")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # of scikit-image, which insightface calls in an old way
+        crop = face_align.norm_crop(as_bgr(image), face.landmarks.numpy())
+    return torch.from_numpy(crop[..., ::-1].copy()).movedim(-1, 0) / 255
 
 
 def write_onnx(path: Path, image: list, nodes: list, outputs: dict[str, list], **constants: np.ndarray) -> Path:

@@ -7,12 +7,11 @@ import cmath
 import numpy as np
 import pytest
 import torch
-from photos import PORTRAITS, group_photo, portrait, real_pack
+from photos import PORTRAITS, group_photo, norm_crop, portrait, real_pack
 from worlds import rng
 
 from rectifid_core.alignment import TEMPLATE, align, similarity_transform, template
 from rectifid_core.face_detector import FaceDetector
-from rectifid_core.face_runtime import as_bgr
 
 
 def moved(points, a, b):
@@ -100,13 +99,6 @@ def test_gradient_against_finite_differences(scale, shift):
     assert torch.autograd.gradcheck(lambda x: align(x, landmarks, 112), image, fast_mode=True)
 
 
-def norm_crop(image, landmarks):
-    """insightface's, as ours: ``(3, 112, 112)`` in [0, 1]."""
-    face_align = pytest.importorskip("insightface.utils.face_align")
-    crop = face_align.norm_crop(as_bgr(image), landmarks.numpy())
-    return torch.from_numpy(crop[..., ::-1].copy()).movedim(-1, 0) / 255
-
-
 def test_crops_are_insightfaces(tmp_path):
     """Of the photo's faces, 94 to 110 pixels wide, exactly but for rounding; measured: 0.22 to 0.24 of 255.
 
@@ -116,11 +108,11 @@ def test_crops_are_insightfaces(tmp_path):
     photo = group_photo()
     faces = detect(photo)[:6]
     for face in faces:
-        difference = align(photo, face.landmarks, 112) - norm_crop(photo, face.landmarks)
+        difference = align(photo, face.landmarks, 112) - norm_crop(photo, face)
         assert difference.abs().mean() < 0.3 / 255
     for name, width in PORTRAITS.items():
         image = portrait(name)
         face = detect(image)[0]
         assert face.width == pytest.approx(width, abs=2)
-        difference = align(image, face.landmarks, 112) - norm_crop(image, face.landmarks)
+        difference = align(image, face.landmarks, 112) - norm_crop(image, face)
         assert difference.abs().mean() < 0.8 / 255
