@@ -59,6 +59,16 @@ class LoadFaceDiscriminator(io.ComfyNode):
         )
 
     @classmethod
+    def validate_inputs(cls, pack: str | None = None):
+        """In the place of the host's own check, which cannot say where a missing pack is to be had."""
+        try:
+            if pack is not None:  # None: comes from another node
+                _folder(pack)
+        except FacePackError as error:
+            return str(error)
+        return True
+
+    @classmethod
     def fingerprint_inputs(cls, pack: str, **_):
         return [[str(file), file.stat().st_mtime] for file in sorted(_folder(pack).rglob("*")) if file.is_file()]
 
@@ -121,12 +131,12 @@ def _roots() -> list[Path]:
 
 
 def _folder(pack: str) -> Path:
-    """The pack's folder; the first of those where it could be, if it is in none."""
     roots = _roots()
-    if pack == NO_PACK:
-        raise FacePackError(
-            f"There is no face pack in {' or '.join(map(str, roots))}. A pack is a folder there with the ONNX files of "
-            "a face detector (such as scrfd_10g_bnkps.onnx or det_10g.onnx) and of a recogniser (such as glintr100.onnx"
-            f" or w600k_r50.onnx). {SOURCES} Then reload the list of packs (press R)."
-        )
-    return next((root / pack for root in roots if (root / pack).is_dir()), roots[0] / pack)
+    for root in roots:
+        if (root / pack).is_dir():
+            return root / pack
+    raise FacePackError(
+        f"There is no face pack{'' if pack == NO_PACK else f' {pack}'} in {' or '.join(map(str, roots))}. A pack is a "
+        "folder there with the ONNX files of a face detector (such as scrfd_10g_bnkps.onnx or det_10g.onnx) and of a "
+        f"recogniser (such as glintr100.onnx or w600k_r50.onnx). {SOURCES} Then reload the list of packs (press R)."
+    )

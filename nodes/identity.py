@@ -171,6 +171,16 @@ class LoadIdentity(io.ComfyNode):
         )
 
     @classmethod
+    def validate_inputs(cls, file: str | None = None):
+        """In the place of the host's own check, which cannot say where a missing file should be."""
+        try:
+            if file is not None:  # None: comes from another node
+                _saved(file)
+        except FileNotFoundError as error:
+            return str(error)
+        return True
+
+    @classmethod
     def fingerprint_inputs(cls, file: str, **_):
         return _saved(file).stat().st_mtime
 
@@ -300,12 +310,14 @@ def _next(folder: Path, prefix: str) -> Path:
 
 
 def _saved(file: str) -> Path:
-    if file == NOTHING_SAVED:
+    path = folder_paths.get_full_path(FOLDER, file)
+    if path is None:
         folders = " or ".join(folder_paths.get_folder_paths(FOLDER))
         raise FileNotFoundError(
-            f"There is no identity in {folders}. Save one with Save Identity, then reload the list of files (press R)."
+            f"There is no identity{'' if file == NOTHING_SAVED else f' {file}'} in {folders}. Save one with Save "
+            "Identity, then reload the list of files (press R)."
         )
-    return Path(folder_paths.get_full_path_or_raise(FOLDER, file))
+    return Path(path)
 
 
 def _plot(identity: EncodedIdentity) -> Tensor:

@@ -210,6 +210,15 @@ class TestKeep:
         with pytest.raises(FileNotFoundError, match=f"no identity in {identities}. Save one with Save Identity"):
             load(placeholder)
 
+    def test_a_file_that_is_gone_is_missed_before_anything_runs(self, run, nodes, load, identity, identities):
+        message = f"There is no identity me.safetensors in {identities}"
+        with pytest.raises(FileNotFoundError, match=message):
+            load("me.safetensors")
+        validate = nodes["LoadIdentity"].validate_inputs
+        assert validate(file="me.safetensors").startswith(message)
+        run("SaveIdentity", identity=identity)
+        assert validate(file="identity_00001_.safetensors") is True and validate() is True
+
     def test_a_changed_file_is_loaded_again(self, run, nodes, identity, identities):
         run("SaveIdentity", identity=identity)
         fingerprint = nodes["LoadIdentity"].fingerprint_inputs
