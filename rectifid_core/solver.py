@@ -26,7 +26,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .gradient import full, observe, trajectory, windowed
+from .gradient import Scaled, full, observe, trajectory, windowed
 from .interfaces import Decoder, EndVelocityFlow, Energy, Flow, Observation
 
 RULES = ("accumulated", "fixed_point", "noise", "unanchored")
@@ -75,6 +75,7 @@ def solve(
     gradient: str = "windowed",
     last_offset: bool = True,
     clip: bool | None = None,
+    loss_scale: float = 1.0,
 ) -> Iterator[Iterate]:
     """Guide ``flow`` from the noise ``z0``, ``(B, ...)``; yields ``iterations + 1`` iterates.
 
@@ -83,6 +84,8 @@ def solve(
         of everything: no recomputation, the memory of all windows.  Both give the same gradient.
     last_offset: False leaves the last window unguided, so that the flow has the last word on the image.
     clip: None for each rule's own habit: on for `accumulated` and `noise` (as published), off for the fixed points.
+    loss_scale: >= 1, by which the energy is multiplied for the backward, for networks in float16 (1024 is usual); where
+        the gradient overflows, it is halved for the rest of the run and the iterate repeated.  Does not change g_k.
 
     Samples never mix.  The last iterate costs no gradient; with ``iterations=0`` autograd is not used at all.
     What happens between iterates (progress, interrupt, stopping) is the caller's, and so is leaving inference mode.
@@ -90,8 +93,8 @@ def solve(
     Raises, at the first iterate, ValueError or TypeError for settings that cannot work; later
     `gradient.NonFiniteGradientError`, which names the window.
     """
-    _check_settings(flow, rule, damping, iterations, gradient, last_offset)
-    differentiate = {"windowed": windowed, "full": full}[gradient]
+    _check_settings(flow, rule, damping, iterations, gradient, last_offset, loss_scale)
+    differentiate = Scaled({"windowed": windowed, "full": full}[gradient], loss_scale)
     clips = rule in ("accumulated", "noise") if clip is None else clip
     windows = range(len(flow))
     weights = [scale * flow.weight(k) for k in windows]  # s w_k
@@ -175,13 +178,15 @@ def _iterate(number, latent, image, seen: Observation, residuals: list[Tensor], 
     )
 
 
-def _check_settings(flow, rule, damping, iterations, gradient, last_offset) -> None:
+def _check_settings(flow, rule, damping, iterations, gradient, last_offset, loss_scale) -> None:
     if rule not in RULES:
         raise ValueError(f"unknown update rule {rule!r}; choose one of {', '.join(RULES)}")
     if gradient not in GRADIENTS:
         raise ValueError(f"unknown gradient mode {gradient!r}; choose one of {', '.join(GRADIENTS)}")
     if iterations < 0:
         raise ValueError(f"the number of iterations must be 0 or more, not {iterations}")
+    if not loss_scale >= 1:
+        raise ValueError(f"the loss scale must be 1 or more, not {loss_scale}")
     if not 0 < damping <= 1:
         raise ValueError(f"damping must be above 0 and at most 1 (1: undamped), not {damping}")
     if len(flow) < 1:

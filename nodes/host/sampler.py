@@ -12,6 +12,8 @@ from typing import Any
 
 import comfy.sample
 import comfy.samplers
+import torch
+from comfy.model_base import BaseModel
 from comfy.model_patcher import ModelPatcher
 from comfy.sd import VAE
 from torch import Tensor
@@ -26,6 +28,7 @@ from .flow import Denoiser
 from .memory import load_together, reserve_backward
 from .model import differentiable_clone, refuse_changing_weights, resident
 
+LOSS_SCALE = 1024.0  # for float16, at first
 _RATIOS = ("downscale_ratio_spacial", "downscale_ratio_temporal")  # newer hosts put them into an empty latent
 
 
@@ -109,13 +112,19 @@ class AnchoredSampler(comfy.samplers.Sampler):
             z0 = x0 / denoiser.scale(sigmas[0])
             decode = VAEDecoder(self._vae, self._autoencoder.model, model_wrap.inner_model)
             best = Best()
-            for iterate in solve(flow, decode, self._energy, z0, **self._settings):
+            scale = LOSS_SCALE if torch.float16 in self._computed_in(model_wrap.inner_model) else 1.0
+            for iterate in solve(flow, decode, self._energy, z0, loss_scale=scale, **self._settings):
                 best.update(iterate)
                 if self._on_iterate(iterate, best):
                     break
             kept = best if self._keep == "best" else iterate
             self.image = kept.image
             return model_sampling.inverse_noise_scaling(sigmas[-1], kept.latent)
+
+    def _computed_in(self, model: BaseModel) -> set[torch.dtype]:
+        """In which types the networks of a gradient compute."""
+        discriminators = {parameter.dtype for each in self._networks for parameter in each.model.parameters()}
+        return {model.manual_cast_dtype or model.get_dtype(), self._vae.vae_dtype, *discriminators}
 
 
 def _prepare_latent(model: ModelPatcher, latent: dict[str, Any]) -> Tensor:

@@ -190,6 +190,35 @@ def test_a_lost_gradient_names_its_window(gradient):
         run(decode=lambda z: decode(z) + (0 * z).sqrt(), gradient=gradient)
 
 
+def half(z):
+    """A network's float16 on the way to the image: its gradient is rounded to a range of 6e-8 to 65504."""
+    return decode((z.half() * 2.0**-14).double() * 2.0**10 * 2.0**4)
+
+
+@pytest.mark.parametrize("gradient", GRADIENTS)
+def test_the_loss_scale_keeps_small_gradients(gradient):
+    def tiny(image, number):
+        seen = CurvedEnergy()(image, number)
+        return Observation(1e-9 * seen.energy, seen.similarity)
+
+    states = {"gradient": gradient, "scale": 1e9, "iterations": 3, "clip": False}
+    exact = run(energy=tiny, **states)
+    assert torch.equal(run(energy=tiny, loss_scale=2.0**12, **states)[-1].latent, exact[-1].latent)
+    moved = (exact[-1].latent - exact[0].latent).norm()
+    lost, kept = (run(decode=half, energy=tiny, loss_scale=s, **states)[-1].latent for s in (1.0, 2.0**12))
+    assert (lost - exact[-1].latent).norm() > 0.3 * moved
+    assert (kept - exact[-1].latent).norm() < 0.05 * moved
+
+
+@pytest.mark.parametrize("gradient", GRADIENTS)
+def test_a_loss_scale_that_overflows_is_halved_and_the_iterate_repeated(gradient):
+    expected, iterates = (run(decode=half, gradient=gradient, iterations=3, loss_scale=s) for s in (1.0, 2.0**40))
+    assert [each.number for each in iterates] == [0, 1, 2, 3]
+    torch.testing.assert_close(iterates[-1].latent, expected[-1].latent, rtol=0, atol=2e-2)
+    with pytest.raises(NonFiniteGradientError):
+        run(decode=lambda z: decode(z) + (0 * z).sqrt(), gradient=gradient, loss_scale=8.0)
+
+
 def test_a_cut_gradient_is_named():
     class Cut(CurvedFlow):
         def step(self, k, z):
