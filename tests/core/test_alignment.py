@@ -49,6 +49,7 @@ def test_the_transform_is_the_nearest_by_least_squares():
         assert error(a, b) < error(a + step, b) and error(a, b) < error(a, b + step)
 
 
+@pytest.mark.filterwarnings("ignore:`estimate` is deprecated")  # insightface calls scikit-image in an old way
 @pytest.mark.parametrize("size", [112, 128, 224, 256])
 def test_the_transform_is_insightfaces(size):
     face_align = pytest.importorskip("insightface.utils.face_align")

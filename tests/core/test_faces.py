@@ -251,7 +251,7 @@ def jpeg(image):
     ids=["flipped", "brighter", "darker", "jpeg", "half as large"],
 )
 def test_everybody_stays_the_same(real, people, change):
-    """Measured: 0.79 and more, the least in the picture of half the size."""
+    """Measured: 0.865 and more; the least is a flipped one."""
     photo, _, embeddings = people
     changed = change(photo)
     faces = [face for face in real.locate(changed[None])[0] if face.score >= real.threshold]
@@ -261,7 +261,7 @@ def test_everybody_stays_the_same(real, people, change):
 
 
 def test_a_face_cut_out_tightly(real, people, tmp_path):
-    """Without a margin, as a detector for 640 x 640 pixels alone cannot see it."""
+    """Without a margin, so that a detector for 640 x 640 pixels sees nothing at its first look; measured: 0.93."""
     model = onnx.load(real.pack.detector)
     for axis in model.graph.input[0].type.tensor_type.shape.dim[2:]:
         axis.dim_value = 640
