@@ -32,8 +32,9 @@ from worlds import rng
 from rectifid_core import face_runtime
 from rectifid_core.face_detector import FaceDetector
 from rectifid_core.face_pack import FacePackError
-from rectifid_core.face_runtime import as_bgr
+from rectifid_core.face_runtime import PROVIDERS, as_bgr
 from rectifid_core.faces import DULLEST, SMALLEST, load_face_discriminator, sharpness
+from rectifid_core.guidance import IdentityGuidance
 from rectifid_core.identity import encode_identity
 from rectifid_core.regions import Region, overlap
 
@@ -110,6 +111,22 @@ def test_where_it_runs_is_said_once(tmp_path, caplog, monkeypatch):
     with caplog.at_level(logging.INFO):
         FaceDetector(path), FaceDetector(path)
     assert len([line for line in caplog.messages if line.startswith("RectifID: faces are found on the")]) == 1
+
+
+@pytest.mark.parametrize(
+    ("active", "available", "message"),
+    [
+        ("CUDAExecutionProvider", PROVIDERS, "on the GPU"),
+        ("CPUExecutionProvider", PROVIDERS, "on the CPU .* could not start it"),
+        ("CPUExecutionProvider", PROVIDERS[1:], "on the CPU .* onnxruntime-gpu would use the GPU"),
+    ],
+)
+def test_a_silent_fall_to_the_cpu_is_none(active, available, message, caplog, monkeypatch):
+    monkeypatch.setattr(face_runtime, "_said", set())
+    with caplog.at_level(logging.INFO):
+        face_runtime._say(active, available)
+    assert re.search(message, caplog.text)
+    assert ("WARNING" in caplog.text) == ("could not start" in message)
 
 
 def test_without_insightface(tmp_path, monkeypatch):
@@ -325,6 +342,22 @@ def test_gradient_of_a_real_similarity(real, people):
         for direction in directions:
             slope = (distance(image + step * direction) - distance(image - step * direction)) / (2 * step)
             torch.testing.assert_close(slope, (gradient * direction).sum(), rtol=5e-3, atol=0)
+
+
+def test_guidance_towards_somebody_else(real, people):
+    """A step down the energy makes a face more similar; a picture without a face stays out of it."""
+    photo, faces, embeddings = people
+    image, _ = close_up(photo, faces[0])
+    target = encode_identity(real, [close_up(photo, faces[1])[0][0]], by="largest")
+    energy = IdentityGuidance(target, detect_every=2).energy(views=2)
+    x = torch.cat([image, torch.full_like(image, 0.5)]).requires_grad_()
+    first = energy(x, 0)
+    assert first.found.tolist() == [True, False] and first.similarity.isnan().tolist() == [False, True]
+    torch.testing.assert_close(first.similarity[0], embeddings[0] @ embeddings[1], atol=0.1, rtol=0)
+    (gradient,) = torch.autograd.grad(first.energy.sum(), x)
+    assert (gradient[1] == 0).all() and gradient[0].any()
+    second = energy((x - 2 * gradient / gradient.norm()).detach(), 1)
+    assert second.similarity[0] > first.similarity[0] + 0.1
 
 
 @pytest.mark.parametrize(("dtype", "least"), [(torch.float16, 0.99), (torch.bfloat16, 0.95)])
