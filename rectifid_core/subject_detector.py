@@ -24,14 +24,14 @@ MOST = 20  # regions of one image; behind them a detector only guesses
 class SubjectDetector(nn.Module):
     """An open-vocabulary detector.  It finds what a query stands for: a unit vector ``(Q,)`` of words or of a picture.
 
-    network: `OwlViTForObjectDetection` or `Owlv2ForObjectDetection` of transformers.
+    network: `OwlViTForObjectDetection` or `Owlv2ForObjectDetection` of transformers, in float32.
     dtype: of the two encoders; the small heads that make boxes of their features stay in float32, since in bfloat16 a
         box of a large picture is off by pixels.
     """
 
     def __init__(self, network: nn.Module, tokenizer, preprocessing: Preprocessing, dtype: torch.dtype) -> None:
         super().__init__()
-        self.network = network.float()
+        self.network = network
         self.network.base_model.to(dtype)
         self.network.layer_norm.to(dtype)
         self.tokenizer = tokenizer
@@ -58,8 +58,11 @@ class SubjectDetector(nn.Module):
         """``(Q,)``, what a picture ``(3, H, W)`` in [0, 1] shows as a whole."""
         features, grid = self._features(picture[None])
         query = self.network.embed_image_query(features, grid)[0]
-        if query is None:
-            raise ValueError("the detector sees nothing in what was chosen to look for; choose a larger part")
+        if query is None or not query.isfinite().all():  # None is what nan makes of OWL-ViT's
+            raise ValueError(
+                "the detector computes nan or infinity, which comes of too little precision or of damaged weights; "
+                "load it in fp32, or download it again"
+            )
         return F.normalize(query.flatten().float(), dim=0)
 
     def forward(self, images: Tensor, queries: Tensor) -> tuple[Tensor, Tensor]:

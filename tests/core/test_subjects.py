@@ -253,6 +253,12 @@ class TestDetector:
         with pytest.raises(ValueError, match="too long.*reads 14 tokens"):
             detector.text_query("a dog a cat a ball a dog a cat a ball a dog a cat")
 
+    @torch.no_grad()
+    def test_numbers_beyond_its_precision(self, detector):
+        detector.network.layer_norm.weight.fill_(torch.inf)
+        with pytest.raises(ValueError, match="computes nan or infinity.*load it in fp32"):
+            detector.image_query(picture(64, 64))
+
     @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
     def test_less_precision(self, folders, kind, detector, dtype):
         half = load_subject_detector(folders[0] / kind, dtype)
