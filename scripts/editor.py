@@ -48,6 +48,10 @@ class Editor:
         self.page.keyboard.press(".")
         self.page.wait_for_timeout(1 * SECONDS)  # the view moves there
 
+    def graph(self) -> dict:
+        """The graph in the window, as the editor saves it."""
+        return self.page.evaluate("app.graph.serialize()")
+
     def missing_nodes(self) -> list[str]:
         """Node types of the graph that this ComfyUI does not know."""
         return self.page.evaluate(
@@ -76,6 +80,21 @@ class Editor:
             "app.graph.nodes.filter(node => node.type === 'SaveImage').every(node => node.imgs?.length)",
             timeout=seconds * SECONDS,
         )
+
+    def place_of_groups(self) -> tuple[int, int, int, int]:
+        """The box around the graph's groups on the screen, in pixels: left, top, right, bottom."""
+        left, top, right, bottom = self.page.evaluate(
+            """() => {
+                const {scale, offset} = app.canvas.ds, {x, y} = app.canvasEl.getBoundingClientRect()
+                const boxes = app.graph.groups.map(({pos, size}) => [pos[0], pos[1], size[0], size[1]])
+                const ends = [
+                    Math.min(...boxes.map(b => b[0])), Math.min(...boxes.map(b => b[1])),
+                    Math.max(...boxes.map(b => b[0] + b[2])), Math.max(...boxes.map(b => b[1] + b[3])),
+                ]
+                return ends.map((end, i) => (end + offset[i % 2]) * scale + [x, y][i % 2])
+            }"""
+        )
+        return round(left), round(top), round(right), round(bottom)
 
     def screenshot(self, file: Path) -> None:
         self.page.screenshot(path=file)

@@ -11,17 +11,19 @@ from scripts.environment import ROOT
 
 NODES = [
     "AnchoredRectifiedSampler",
+    "DescribeFaceIdentity",
     "DrawDemoPortrait",
     "EncodeReferenceIdentity",
+    "IdentityGuidance",
     "LoadDemoModel",
     "LoadEmbeddingDiscriminator",
+    "LoadFaceDiscriminator",
+    "LoadIdentity",
+    "LoadSubjectDiscriminator",
+    "MeasureIdentity",
     "PlotConvergence",
+    "SaveIdentity",
 ]
-
-
-@pytest.fixture(scope="module")
-def object_info(server):
-    return server.object_info()
 
 
 def inputs_of(node: dict) -> dict:
@@ -67,7 +69,11 @@ def test_a_broken_recogniser_is_named(server):
             | {"channel_order": "rgb", "left": 0.0, "top": 0.0, "right": 1.0, "bottom": 1.0},
         },
         "2": {"class_type": "EmptyImage", "inputs": {"width": 64, "height": 64, "batch_size": 1, "color": 0}},
-        "3": {"class_type": "EncodeReferenceIdentity", "inputs": {"discriminator": ["1", 0], "images": ["2", 0]}},
+        "3": {
+            "class_type": "EncodeReferenceIdentity",
+            "inputs": {"discriminator": ["1", 0], "images": ["2", 0]}
+            | {"which": "only", "index": 0, "text": "", "matching": "mean", "weights": ""},
+        },
         "4": {"class_type": "PreviewImage", "inputs": {"images": ["3", 1]}},
     }
     with pytest.raises(ServerError, match=r"LoadEmbeddingDiscriminator: .*truncated\.onnx"):

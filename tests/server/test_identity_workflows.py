@@ -1,0 +1,95 @@
+"""The workflows of faces, subjects and saved identities, run on the server.
+
+What they run is the graph on disk; only what is too large, or a picture of a person, is replaced: FLUX by the embedded
+model, the photograph by a portrait of the embedded world.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+
+import pytest
+
+from scripts.environment import ROOT
+from scripts.workflow import NEVER, to_prompt
+
+pytestmark = pytest.mark.usefixtures("weights")
+
+SAMPLER = "AnchoredRectifiedSampler"
+PERSON = 5000009  # the one of the quickstart
+
+
+def graph_of(name: str) -> dict:
+    return json.loads((ROOT / "workflows" / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def only(prompt: dict, class_type: str) -> str:
+    """The id of the one node of this type."""
+    (node,) = (node for node, entry in prompt.items() if entry["class_type"] == class_type)
+    return node
+
+
+def stand_in(prompt: dict, scene: str) -> None:
+    """The embedded model in the place of FLUX, which has the same outputs, and a portrait in that of the photograph."""
+    prompt[only(prompt, "CheckpointLoaderSimple")] = {"class_type": "LoadDemoModel", "inputs": {}}
+    prompt[only(prompt, "EmptySD3LatentImage")]["inputs"] |= {"width": 128, "height": 128}
+    portrait = {"identity": PERSON, "prompt": scene}
+    prompt[only(prompt, "LoadImage")] = {"class_type": "DrawDemoPortrait", "inputs": portrait}
+
+
+def climb(events: list, sampler: str) -> list[float]:
+    """The similarity that the sampler reported, iteration by iteration; nan where it found nobody."""
+    said = [event.text for event in events if event.node == sampler and event.text]
+    matches = (re.match(r"iteration \d+ of \d+: similarity (not found|\S+)", text) for text in said)
+    return [float("nan" if match[1] == "not found" else match[1]) for match in matches if match]
+
+
+def test_a_face_is_found_followed_and_carried_over(server, object_info, face_models):
+    prompt = to_prompt(graph_of("face_identity"), object_info)
+    stand_in(prompt, "a person")
+    prompt[only(prompt, "DescribeFaceIdentity")]["inputs"]["prompt"] = "a smiling person, blue background"
+    prompt[only(prompt, SAMPLER)]["inputs"]["iterations"] = 10
+    events = []
+    outputs = server.run(prompt, events.append)
+
+    similarity = climb(events, only(prompt, SAMPLER))
+    assert len(similarity) == 11
+    assert max(each for each in similarity if not math.isnan(each)) > similarity[0] + 0.2
+    texts = [output["text"] for output in outputs.values() if "text" in output]
+    assert any("man, about 40 years old" in str(text) for text in texts), "who was seen is told"
+    assert len([output for output in outputs.values() if output.get("images")]) >= 3
+
+
+def test_a_subject_is_found_by_words_and_followed(server, object_info):
+    prompt = to_prompt(graph_of("subject_identity"), object_info)
+    stand_in(prompt, "a person")
+    prompt[only(prompt, "LoadSubjectDiscriminator")]["inputs"]["detection_threshold"] = (
+        0.01  # random networks are sure of nothing
+    )
+    prompt[only(prompt, SAMPLER)]["inputs"]["iterations"] = 4
+    events = []
+    outputs = server.run(prompt, events.append)
+    assert len(climb(events, only(prompt, SAMPLER))) == 5
+    assert len([output for output in outputs.values() if output.get("images")]) >= 2
+
+
+def test_an_identity_is_saved_and_used_another_day(server, base, object_info):
+    graph = graph_of("save_and_reuse_identity")
+    saving = to_prompt(graph, object_info)
+    assert not any(entry["class_type"] == SAMPLER for entry in saving.values()), "the second half waits for the file"
+    server.run(saving)
+    (file,) = (base / "models" / "identities").rglob("*.safetensors")
+
+    for node in graph["nodes"]:
+        first_half = ("DrawDemoPortrait", "ImageBatch", "EncodeReferenceIdentity", "SaveIdentity")
+        node["mode"] = NEVER if node["type"] in first_half else 0
+    reusing = to_prompt(graph, server.object_info())
+    assert reusing[only(reusing, "LoadIdentity")]["inputs"]["file"] == file.name
+    events = []
+    outputs = server.run(reusing, events.append)
+    similarity = climb(events, only(reusing, SAMPLER))
+    assert similarity[-1] > similarity[0] + 0.2
+    measured = outputs[only(reusing, "MeasureIdentity")]["text"][0]
+    assert float(re.search(r"similarity (\S+),", measured)[1]) == pytest.approx(max(similarity), abs=0.02)
