@@ -13,6 +13,7 @@ from ..rectifid_core.description import describe_face, rewrite
 from ..rectifid_core.face_pack import SOURCES, FacePackError, pack_names
 from ..rectifid_core.faces import load_face_discriminator
 from .host.discriminator import PRECISIONS, HostedDiscriminator
+from .host.progress import tell
 from .types import Discriminator, Identity
 
 FOLDER = "insightface"  # the key that other packs use too
@@ -106,6 +107,7 @@ class DescribeFaceIdentity(io.ComfyNode):
                 io.String.Output(display_name="prompt", tooltip="For CLIP Text Encode."),
                 io.String.Output(display_name="description", tooltip="What the model guesses, with the age in years."),
             ],
+            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
@@ -123,7 +125,8 @@ class DescribeFaceIdentity(io.ComfyNode):
             )
         first = identity.seen[0]
         description = describe_face(discriminator.pack.attributes, first.image, first.chosen)
-        return io.NodeOutput(rewrite(prompt, description, age_word), str(description))
+        prompt, said = rewrite(prompt, description, age_word), str(description)
+        return io.NodeOutput(prompt, said, ui=tell(said, cls.hidden.unique_id))
 
 
 def _roots() -> list[Path]:

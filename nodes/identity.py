@@ -20,7 +20,7 @@ from ..rectifid_core.identity_file import save_identity
 from ..rectifid_core.measure import Measurement
 from ..rectifid_core.plot import plot_identity
 from .host.discriminator import encode_images, load_saved, measure_images
-from .host.progress import say
+from .host.progress import tell
 from .types import Discriminator, Guidance, Identity
 
 FOLDER, ENDING = "identities", ".safetensors"
@@ -108,11 +108,9 @@ class EncodeReferenceIdentity(io.ComfyNode):
         )
         for doubt in identity.doubts:
             logging.warning("RectifID: %s", doubt)
-        boxes = [draw_regions(each.image, each.regions, each.chosen).movedim(0, -1) for each in identity.seen]
-        crops = identity.crops.movedim(1, -1)
-        stacked = on_one_size([picture.movedim(-1, 0) for picture in boxes]).movedim(1, -1)
-        shown = _show(cls, [*boxes, *crops, _plot(identity)], _taken(identity))
-        return io.NodeOutput(identity, crops, stacked, ui=shown)
+        boxes = [draw_regions(each.image, each.regions, each.chosen) for each in identity.seen]
+        shown = _show(cls, [*boxes, *identity.crops, _plot(identity)], _taken(identity))
+        return io.NodeOutput(identity, identity.crops.movedim(1, -1), on_one_size(boxes).movedim(1, -1), ui=shown)
 
 
 class SaveIdentity(io.ComfyNode):
@@ -145,7 +143,7 @@ class SaveIdentity(io.ComfyNode):
         save_identity(identity, path)
         text = f"saved as {path.relative_to(folder).as_posix()} in {folder}"
         logging.info("RectifID: identity %s", text)
-        return io.NodeOutput(ui=_say(cls, text))
+        return io.NodeOutput(ui=tell(text, cls.hidden.unique_id))
 
 
 class LoadIdentity(io.ComfyNode):
@@ -187,8 +185,8 @@ class LoadIdentity(io.ComfyNode):
     @classmethod
     def execute(cls, discriminator, file) -> io.NodeOutput:
         identity = load_saved(_saved(file), discriminator)
-        crops = identity.crops.movedim(1, -1)
-        return io.NodeOutput(identity, crops, ui=_show(cls, [*crops, _plot(identity)], f"loaded {file}"))
+        shown = _show(cls, [*identity.crops, _plot(identity)], f"loaded {file}")
+        return io.NodeOutput(identity, identity.crops.movedim(1, -1), ui=shown)
 
 
 class MeasureIdentity(io.ComfyNode):
@@ -222,7 +220,7 @@ class MeasureIdentity(io.ComfyNode):
         measured = measure_images(identity, images)
         found = [each.similarity for each in measured if each]
         text = _measured(measured, identity.discriminator.noun)
-        return io.NodeOutput(sum(found) / max(len(found), 1), text, ui=_say(cls, text))
+        return io.NodeOutput(sum(found) / max(len(found), 1), text, ui=tell(text, cls.hidden.unique_id))
 
 
 class IdentityGuidance(io.ComfyNode):
@@ -321,15 +319,10 @@ def _saved(file: str) -> Path:
 
 
 def _plot(identity: EncodedIdentity) -> Tensor:
-    return torch.from_numpy(plot_identity(identity)).float() / 255
+    return torch.from_numpy(plot_identity(identity)).movedim(-1, 0).float() / 255
 
 
 def _show(cls: type[io.ComfyNode], pictures: list[Tensor], text: str) -> dict:
-    """Previews of pictures ``(H, W, 3)`` of any sizes, and a text below."""
-    return ui.PreviewImage(pictures, cls=cls).as_dict() | _say(cls, text)
-
-
-def _say(cls: type[io.ComfyNode], text: str) -> dict:
-    """The editor shows what a node sends while it runs; who runs the graph without it finds the text in the history."""
-    say(text, cls.hidden.unique_id)
-    return ui.PreviewText(text).as_dict()
+    """Previews of pictures ``(3, H, W)`` of any sizes, and a text."""
+    previews = ui.PreviewImage([picture.movedim(0, -1) for picture in pictures], cls=cls)
+    return previews.as_dict() | tell(text, cls.hidden.unique_id)

@@ -6,6 +6,7 @@ import logging
 
 import torch
 from comfy.utils import ProgressBar
+from comfy_api.latest import ui
 from PIL import Image
 from server import PromptServer
 
@@ -39,6 +40,12 @@ def say(text: str, node_id: str | None) -> None:
     server = getattr(PromptServer, "instance", None)
     if server is not None and node_id is not None:
         server.send_progress_text(text, node_id)
+
+
+def tell(text: str, node_id: str | None) -> dict:
+    """Says ``text``, and returns it as a node's `ui`: who runs the graph without the editor finds it in the history."""
+    say(text, node_id)
+    return ui.PreviewText(text).as_dict()
 
 
 def _picture(image: torch.Tensor) -> Image.Image:

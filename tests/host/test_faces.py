@@ -282,8 +282,9 @@ class TestDescribe:
     def test_a_prompt_agrees_with_the_face(self, run, encode, models, group, gender, age, age_word, prompt):
         write_attributes(models / "small" / "genderage.onnx", gender, age)
         identity = encode(one_face(group)).result[0]
-        result = run("DescribeFaceIdentity", identity=identity, prompt="photo of a person", age_word=age_word).result
-        assert result == (prompt, f"{gender}, about {age} years old")
+        output = run("DescribeFaceIdentity", identity=identity, prompt="photo of a person", age_word=age_word)
+        assert output.result == (prompt, f"{gender}, about {age} years old")
+        assert output.ui["text"] == (f"{gender}, about {age} years old",)
 
     def test_a_pack_that_cannot_tell(self, run, encode, group):
         with pytest.raises(ValueError, match="genderage.onnx"):
