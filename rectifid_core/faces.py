@@ -13,7 +13,7 @@ from .alignment import align
 from .discriminator import EmbeddingDiscriminator
 from .face_detector import FaceDetector
 from .face_pack import SOURCES, FacePack, FacePackError, read_pack
-from .onnx_network import OnnxError, load_onnx, read_onnx
+from .onnx_network import OnnxError, OnnxNetwork, load_onnx, read_onnx
 from .regions import Region
 
 # Measured on fourteen faces of 51 to 245 pixels: shrunk to 48 pixels they keep a similarity of 0.88 to 0.98 to
@@ -85,6 +85,7 @@ def load_face_discriminator(
         detector = FaceDetector(pack.detector, threshold)
         network = load_onnx(pack.recogniser)
         mean, std = (0.0, 1 / 255) if _normalises(pack.recogniser) else (0.5, 0.5)
+        _try(network, pack.recogniser)
     except OnnxError as error:
         raise FacePackError(f"the face pack {pack.name}, in {pack.recogniser.parent}: {error}. {SOURCES}") from error
     return FaceDiscriminator(
@@ -96,6 +97,17 @@ def load_face_discriminator(
         mean=mean,
         std=std,
     )
+
+
+def _try(network: OnnxNetwork, recogniser: Path) -> None:
+    """OnnxError for a recogniser that does not make an embedding of a crop."""
+    try:
+        with torch.no_grad():
+            embedding = network(torch.zeros(1, 3, *network.shape[2:]))
+    except (IndexError, RuntimeError, TypeError, ValueError) as error:
+        raise OnnxError(f"{recogniser.name} does not work as a face recogniser: {error}") from error
+    if embedding.ndim != 2 or len(embedding) != 1:
+        raise OnnxError(f"{recogniser.name} makes {tuple(embedding.shape)} of one face, and not one embedding")
 
 
 def _normalises(recogniser: Path) -> bool:

@@ -59,6 +59,8 @@ def load_onnx(path: str | Path) -> OnnxNetwork:
         network = convert(model).eval()
     except NotImplementedError as error:
         raise OnnxError(f"{path.name} uses an operator that cannot be converted to torch: {error}") from error
+    except (KeyError, RuntimeError, ValueError) as error:
+        raise OnnxError(f"{path.name} contradicts itself ({error}); download it again") from error
     one_at_a_time = 1 in (shape[0], *shape_of(outputs[0])[:1])
     return OnnxNetwork(network, shape, one_by_one=one_at_a_time and not _takes_batches(network, shape))
 

@@ -90,9 +90,9 @@ def write_onnx(path: Path, image: list, nodes: list, outputs: dict[str, list], *
     return path
 
 
-def write_recogniser(path: Path, side: int | str = 112, width: int = 64, prepare: list = (), **constants) -> Path:
+def write_recogniser(path: Path, side: int = 112, width: int = 64, prepare: list = (), **constants) -> Path:
     """Embeds by random weights; ``prepare`` are nodes before, the last of which gives "prepared"."""
-    weights = np.random.default_rng(0).normal(0, 1, (3 * 7 * 7, width)).astype(np.float32)
+    weights = np.random.default_rng(0).normal(0, 1, (3 * (side // 16) ** 2, width)).astype(np.float32)
     nodes = [
         *prepare,
         ("AveragePool", ["prepared" if prepare else "image"], "small", {"kernel_shape": [16, 16], "strides": [16, 16]}),

@@ -190,6 +190,12 @@ def hostile(folder, kind):
     if kind == "operator":
         nodes = [("Det", ["image"], "d", {}), ("MatMul", ["d", "w"], "embedding", {})]
         write_onnx(rec, ["batch", 3, 112, 112], nodes, {"embedding": ["batch", 64]}, w=np.ones((3, 64), np.float32))
+    elif kind == "wrong weights":
+        write_onnx(
+            rec, ["batch", 3, 112, 112], [("MatMul", ["image", "w"], "e", {})], {"e": [1, 64]}, w=np.ones((5, 64))
+        )
+    elif kind == "no embedding":
+        write_onnx(rec, ["batch", 3, 112, 112], [("Relu", ["image"], "embedding", {})], {"embedding": ["batch", 64]})
     elif kind == "five images":
         model = onnx.load(rec)
         model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 5
@@ -215,6 +221,8 @@ def hostile(folder, kind):
     ("kind", "message"),
     [
         ("operator", "rec.onnx uses an operator that cannot be converted"),
+        ("wrong weights", "rec.onnx does not work as a face recogniser"),
+        ("no embedding", r"rec.onnx makes \(1, 3, 112, 112\) of one face, and not one embedding"),
         ("five images", "rec.onnx takes exactly 5 images"),
         ("truncated", "det.onnx is not an ONNX file, or only a part of one"),
         ("broken graph", "onnxruntime cannot run det.onnx"),

@@ -140,6 +140,15 @@ def test_a_damaged_file(tmp_path):
         load_onnx(path)
 
 
+@pytest.mark.parametrize("lost", ["input", "output"])
+def test_a_graph_that_contradicts_itself(tmp_path, lost):
+    model = onnx.load(write(tmp_path / "bad.onnx"))
+    getattr(model.graph.node[-1], lost)[0] = "nowhere"
+    onnx.save(model, tmp_path / "bad.onnx")
+    with pytest.raises(OnnxError, match="bad.onnx contradicts itself"):
+        load_onnx(tmp_path / "bad.onnx")
+
+
 def external(path, location):
     model = onnx.load(write(path))
     for tensor in model.graph.initializer:
