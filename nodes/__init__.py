@@ -3,6 +3,7 @@
 from .demo import DrawDemoPortrait, LoadDemoModel
 from .discriminators import LoadEmbeddingDiscriminator
 from .faces import DescribeFaceIdentity, LoadFaceDiscriminator
+from .families import ModelSamplingPeRFlow, ModelSamplingRectifiedFlow
 from .identity import EncodeReferenceIdentity, IdentityGuidance, LoadIdentity, MeasureIdentity, SaveIdentity
 from .report import PlotConvergence
 from .sampler import AnchoredRectifiedSampler
@@ -20,6 +21,8 @@ NODES = [
     IdentityGuidance,
     AnchoredRectifiedSampler,
     PlotConvergence,
+    ModelSamplingRectifiedFlow,
+    ModelSamplingPeRFlow,
     LoadDemoModel,
     DrawDemoPortrait,
 ]

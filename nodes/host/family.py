@@ -6,7 +6,7 @@ import logging
 
 import comfy.samplers
 from comfy.model_patcher import ModelPatcher
-from comfy.model_sampling import CONST, EPS
+from comfy.model_sampling import CONST, EPS, StableCascadeSampling
 from torch import Tensor
 
 from ...rectifid_core.interfaces import Flow
@@ -32,12 +32,12 @@ def family_of(model: ModelPatcher, steps: int, chosen: str = AUTO) -> str:
         known = "perflow"
     elif isinstance(sampling, CONST):
         known = "flow"
-    elif isinstance(sampling, EPS):
+    elif isinstance(sampling, EPS) and not isinstance(sampling, StableCascadeSampling):
         known = "consistency" if steps <= FEW_STEPS else "diffusion"
     else:
         raise ValueError(
-            f"{name} is neither a flow nor a diffusion model that can be guided. Use a flow model, best one distilled "
-            "to few steps: SD3.5, FLUX, Z-Image, Qwen-Image, Lumina 2, AuraFlow, Chroma."
+            f"{name} is neither a flow nor a diffusion model of pictures, so there is no path to guide. Use a flow "
+            "model, best one distilled to few steps: SD3.5, FLUX, Z-Image, Qwen-Image, Lumina 2, AuraFlow, Chroma."
         )
     if chosen == AUTO:
         chosen = known

@@ -168,6 +168,45 @@ def test_the_noise_of_a_consistency_model_is_the_same_in_each_iteration(unet):
     assert all(relative(each, first) < 1e-6 for each in others)
 
 
+class TestWhichFamily:
+    @pytest.fixture
+    def family_of(self, pack):
+        return pack("nodes.host.family").family_of
+
+    def test_it_is_read_from_the_model(self, job, unet, pack, family_of, caplog):
+        reading = pack("nodes.host.model_sampling")
+        assert family_of(job.model, 4) == "consistency" and not caplog.records
+        assert family_of(reading.with_rectified_flow(unet.model), 4) == "flow"
+        assert family_of(reading.with_perflow(unet.model, "diff_eps", 4, "derived"), 4) == "perflow"
+        assert family_of(job.model, 20) == "diffusion"
+        assert "differentiates all 20 steps" in caplog.text
+
+    def test_the_host_says_by_itself_what_a_flow_is(self, pack, parts, family_of):
+        assert family_of(pack("nodes.host.demo").flow_from_state(parts.flow_state), 4) == "flow"
+
+    def test_it_can_be_chosen(self, unet, family_of):
+        assert family_of(unet.model, 20, "consistency") == "consistency"
+        assert family_of(unet.model, 4, "diffusion") == "diffusion"
+
+    @pytest.mark.parametrize(
+        ("chosen", "advice"),
+        [("flow", "a ModelSamplingRectifiedFlow node"), ("perflow", "a ModelSamplingPeRFlow node")],
+    )
+    def test_what_the_model_is_not(self, unet, family_of, chosen, advice):
+        with pytest.raises(ValueError, match=f"read as consistency, not as {chosen}.*put {advice}"):
+            family_of(unet.model, 4, chosen)
+
+    def test_a_perflow_is_nothing_else(self, unet, pack, family_of):
+        model = pack("nodes.host.model_sampling").with_perflow(unet.model, "diff_eps", 4, "derived")
+        with pytest.raises(ValueError, match="take away its ModelSamplingPeRFlow node"):
+            family_of(model, 4, "diffusion")
+
+    def test_too_few_steps_for_the_windows(self, unet, pack):
+        unet.model = pack("nodes.host.model_sampling").with_perflow(unet.model, "diff_eps", 4, "derived")
+        with pytest.raises(ValueError, match="at least one step for each of its 4 windows, not 3"):
+            unet.guide(iterations=0, steps=3)
+
+
 @pytest.fixture(params=["flow", "perflow", "consistency", "diffusion"])
 def family(request, unet, pack):
     """A job of each family."""

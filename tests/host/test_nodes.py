@@ -24,6 +24,8 @@ IDS = [
     "IdentityGuidance",
     "AnchoredRectifiedSampler",
     "PlotConvergence",
+    "ModelSamplingRectifiedFlow",
+    "ModelSamplingPeRFlow",
     "LoadDemoModel",
     "DrawDemoPortrait",
 ]
@@ -153,11 +155,11 @@ def test_an_empty_box_is_refused(run, discriminators_folder):
 class TestRefusals:
     """In a user's words, before anything is computed."""
 
-    def test_a_model_that_is_not_a_flow(self, sample, job):
-        from comfy_extras.nodes_model_advanced import ModelSamplingDiscrete
+    def test_a_model_that_has_no_path_to_guide(self, sample, job):
+        from comfy_extras.nodes_model_advanced import ModelSamplingStableCascade
 
-        job.model = ModelSamplingDiscrete().patch(job.model, "eps", False)[0]
-        with pytest.raises(ValueError, match="not a rectified flow"):
+        job.model = ModelSamplingStableCascade().patch(job.model, 2.0)[0]
+        with pytest.raises(ValueError, match="neither a flow nor a diffusion model"):
             sample()
 
     def test_no_vae(self, sample, job):
