@@ -21,6 +21,8 @@ NODES = [
     "LoadIdentity",
     "LoadSubjectDiscriminator",
     "MeasureIdentity",
+    "ModelSamplingPeRFlow",
+    "ModelSamplingRectifiedFlow",
     "PlotConvergence",
     "SaveIdentity",
 ]

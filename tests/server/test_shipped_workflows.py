@@ -35,6 +35,10 @@ def specifications(info: dict) -> dict[str, tuple]:
     return {name: (kind, rest[0] if rest else {}) for name, (kind, *rest) in inputs.items()}
 
 
+def is_ours(info: dict) -> bool:
+    return info["python_module"] == "custom_nodes.rectifid"
+
+
 def is_widget(kind, options) -> bool:
     return (isinstance(kind, list) or kind in WIDGETS) and not options.get("forceInput")
 
@@ -65,8 +69,9 @@ def test_its_nodes_are_those_of_the_server(nodes, object_info):
             assert ("widget" in sockets[name]) == is_widget(kind, options)
         own = {name for name in sockets if name != "upload"}  # the editor's button of Load Image
         assert own == set(known), f"{node['type']} has no such inputs"
-        assert [output["name"] for output in node["outputs"]] == info["output_name"]
-        assert [output["type"] for output in node["outputs"]] == info["output"]
+        outputs = len(info["output"]) if is_ours(info) else len(node["outputs"])  # newer hosts give their nodes more
+        assert [output["name"] for output in node["outputs"]] == info["output_name"][:outputs]
+        assert [output["type"] for output in node["outputs"]] == info["output"][:outputs]
 
 
 def test_its_links_fit(graph, object_info):
