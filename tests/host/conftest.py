@@ -41,8 +41,11 @@ def load_host_and_pack(host: Path) -> None:
 if HOST and (Path(HOST) / "comfy").is_dir():
     load_host_and_pack(Path(HOST).resolve())
     import comfy.ops
+    import comfy.sd
+    import comfy.taesd.taesd
     import folder_paths
     from comfy.ldm.modules.diffusionmodules.mmdit import MMDiT
+    from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
 
     import nodes as host_nodes
 else:
@@ -267,3 +270,55 @@ def sample(run, job):
         )
 
     return sampled
+
+
+def random_state(network: torch.nn.Module, spread: float = 0.03) -> dict[str, torch.Tensor]:
+    """Weights with which every layer does something; norms stay norms."""
+    generator = torch.Generator().manual_seed(4)
+    noise = {name: spread * torch.randn(w.shape, generator=generator) for name, w in network.state_dict().items()}
+    norms = {name for name, module in network.named_modules() if type(module).__name__ in ("GroupNorm", "LayerNorm")}
+    return {name: x + (name.removesuffix(".weight") in norms) for name, x in noise.items()}
+
+
+@pytest.fixture(scope="session")
+def unet_state():
+    return random_state(
+        UNetModel(
+            image_size=32,
+            in_channels=4,
+            out_channels=4,
+            model_channels=320,
+            num_res_blocks=[1],
+            channel_mult=[1],
+            num_heads=8,
+            use_spatial_transformer=True,
+            transformer_depth=[1],
+            transformer_depth_output=[1, 1],
+            transformer_depth_middle=1,
+            context_dim=768,
+            legacy=False,
+            dtype=torch.float32,
+            operations=comfy.ops.disable_weight_init,
+        )
+    )
+
+
+@pytest.fixture(scope="session")
+def small_vae():
+    network = comfy.taesd.taesd.TAESD(latent_channels=4)
+    state = random_state(network, 0.04)
+    last = f"taesd_decoder.{len(network.taesd_decoder) - 1}"
+    state[f"{last}.bias"] = torch.full((3,), 0.5)  # a decoder of grey pictures: nothing of them is clamped, which
+    state[f"{last}.weight"] *= 0.3  # our gradient ignores and a finite difference does not
+    return comfy.sd.VAE(sd=state, dtype=torch.float32)
+
+
+@pytest.fixture
+def unet(job, unet_state, small_vae):
+    """The job with the small UNet, read as the host reads SD 1.5."""
+    job.model = comfy.sd.load_diffusion_model_state_dict(dict(unet_state), model_options={"dtype": torch.float32})
+    job.vae = small_vae
+    generator = torch.Generator().manual_seed(6)
+    job.positive, job.negative = ([[torch.randn(1, 77, 768, generator=generator), {}]] for _ in range(2))
+    job.latent = {"samples": torch.zeros(1, 4, 8, 8)}
+    return job
