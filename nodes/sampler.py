@@ -94,7 +94,8 @@ class AnchoredRectifiedSampler(io.ComfyNode):
                     options=list(RULES),
                     default=RULES[0],
                     tooltip="accumulated: as the authors published it. fixed_point: the paper's equation, which "
-                    "converges if the scale is small. noise and unanchored: without the anchor, for comparison.",
+                    "converges if the scale is small. fully_anchored: as published for 2-rectified flow. noise and "
+                    "unanchored: without the anchor, for comparison.",
                 ),
                 io.Float.Input(
                     "damping",

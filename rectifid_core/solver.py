@@ -9,13 +9,15 @@ Guidance adds an offset d_k at the end of each window; without offsets this is t
 The gradient runs through all later windows, with the offsets as constants.  With the scale s, the flow's window
 weights w_k and clip(g) = g / max(1, |g|) per sample and window, an iterate follows from the one before it by
 
-    (3)  accumulated   d_k <- d_k - s w_k clip(g_k)                                as in the published code
-    (4)  fixed_point   d_k <- (1 - a) d_k + a G_k(d),  G_k(d) = -s w_k g_k         the paper's, damped by a
-    (5)  noise         z_0 <- z_0 - s clip(g_0)                                    no offset moves, only the noise
-    (6)  unanchored    z_(k+1) <- z_k + v(z_(k+1), t_(k+1)) dt - s w_k g_k         no reference trajectory
+    (3)  accumulated     d_k <- d_k - s w_k clip(g_k)                              as in the published code
+    (4)  fixed_point     d_k <- (1 - a) d_k + a G_k(d),  G_k(d) = -s w_k g_k       the paper's, damped by a
+    (5)  fully_anchored  z_(k+1) <- z_(k+1) - s w_k clip(g_k)                      as published for 2-rectified flow
+    (6)  noise           z_0 <- z_0 - s clip(g_0)                                  no offset moves, only the noise
+    (7)  unanchored      z_(k+1) <- z_k + v(z_(k+1), t_(k+1)) dt - s w_k g_k       no reference trajectory
 
 With a = 1, (4) is a contraction where s L < 1, L being the Lipschitz constant of w g as a function of d; a smaller a
 goes further.  Its fixed point is anchored: there the energy's pull balances the distance to the reference trajectory.
+In (3) and (4) a window starts from the guided state; in (5) its end stays tied to that of the unguided trajectory.
 """
 
 from __future__ import annotations
@@ -29,7 +31,8 @@ from torch import Tensor
 from .gradient import Scaled, full, observe, trajectory, windowed
 from .interfaces import Decoder, EndVelocityFlow, Energy, Flow, Observation
 
-RULES = ("accumulated", "fixed_point", "noise", "unanchored")
+RULES = ("accumulated", "fixed_point", "fully_anchored", "noise", "unanchored")
+CLIPPED = ("accumulated", "fully_anchored", "noise")  # by habit
 GRADIENTS = ("windowed", "full")
 
 
@@ -83,7 +86,7 @@ def solve(
     gradient: "windowed" keeps the K states and recomputes one window at a time under autograd; "full" keeps one graph
         of everything: no recomputation, the memory of all windows.  Both give the same gradient.
     last_offset: False leaves the last window unguided, so that the flow has the last word on the image.
-    clip: None for each rule's own habit: on for `accumulated` and `noise` (as published), off for the fixed points.
+    clip: None for each rule's own habit: on for those that are published with it (`CLIPPED`), off for the fixed points.
     loss_scale: >= 1, by which the energy is multiplied for the backward, for networks in float16 (1024 is usual); where
         the gradient overflows, it is halved for the rest of the run and the iterate repeated.  Does not change g_k.
 
@@ -95,7 +98,7 @@ def solve(
     """
     _check_settings(flow, rule, damping, iterations, gradient, last_offset, loss_scale)
     differentiate = Scaled({"windowed": windowed, "full": full}[gradient], loss_scale)
-    clips = rule in ("accumulated", "noise") if clip is None else clip
+    clips = rule in CLIPPED if clip is None else clip
     windows = range(len(flow))
     weights = [scale * flow.weight(k) for k in windows]  # s w_k
     if not last_offset:
@@ -115,11 +118,16 @@ def solve(
         elif rule == "fixed_point":  # (4)
             update = [-weights[k] * g[k] - offsets[k] for k in windows]
             offsets = [offsets[k] + damping * update[k] for k in windows]
-        elif rule == "noise":  # (5)
+        elif rule == "fully_anchored":  # (5)
+            update = [-weights[k] * g[k] for k in windows]
+            offsets = _through(flow, z0, [states[k + 1] + update[k] for k in windows])
+        elif rule == "noise":  # (6)
             update = [-scale * g[0]]
             z0 = z0 + update[0]
-        else:  # (6)
-            update, offsets = _unanchored(flow, states, weights, g)
+        else:  # (7)
+            ends = _unanchored(flow, states, weights, g)
+            update = [ends[k] - states[k + 1] for k in windows]
+            offsets = _through(flow, z0, ends)
 
         residuals.append(_norm(torch.stack(update, dim=1)))
         yield _iterate(number, states[-1], image, seen, residuals, followed=True)
@@ -131,15 +139,18 @@ def solve(
 
 
 @torch.no_grad()
-def _unanchored(flow: EndVelocityFlow, states: list[Tensor], weights: list[float], g: list[Tensor]):
-    """(6): the change of the states, and the offsets with which (1) runs through the new ones."""
-    z, update, offsets = states[0], [], []
+def _unanchored(flow: EndVelocityFlow, states: list[Tensor], weights: list[float], g: list[Tensor]) -> list[Tensor]:
+    """(7): the windows' new ends."""
+    ends = [states[0]]
     for k, weight in enumerate(weights):
-        end = z + flow.end_displacement(k, states[k + 1]) - weight * g[k]
-        update.append(end - states[k + 1])
-        offsets.append(end - flow.step(k, z))
-        z = end
-    return update, offsets
+        ends.append(ends[k] + flow.end_displacement(k, states[k + 1]) - weight * g[k])
+    return ends[1:]
+
+
+@torch.no_grad()
+def _through(flow: Flow, z0: Tensor, ends: list[Tensor]) -> list[Tensor]:
+    """The offsets with which (1) runs through the given ends of the windows."""
+    return [end - flow.step(k, z) for k, (z, end) in enumerate(zip([z0, *ends], ends, strict=False))]
 
 
 def _clip(g: Tensor) -> Tensor:
@@ -193,6 +204,8 @@ def _check_settings(flow, rule, damping, iterations, gradient, last_offset, loss
         raise ValueError("the flow has no window; use at least one step")
     if len(flow) == 1 and not last_offset and rule != "noise":
         raise ValueError("with one step the last offset is the only one; switch it on, or use more steps")
+    if rule == "fully_anchored" and not last_offset:
+        raise ValueError("'fully_anchored' changes the image by the last offset alone; switch it on")
     if rule == "unanchored" and not isinstance(flow, EndVelocityFlow):
         raise TypeError("this flow cannot be read at a window's end, as 'unanchored' needs; choose another update rule")
 

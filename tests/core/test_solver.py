@@ -24,12 +24,13 @@ def run(flow=None, z0=Z0, decode=decode, energy=None, **settings):
     return list(solve(flow or CurvedFlow(), decode, energy or CurvedEnergy(), z0, **settings))
 
 
-def as_published(flow, z0, scale, iterations):
+def as_published(flow, z0, scale, iterations, fully_anchored=False):
     """The published update for one image, restated: z_K of each iterate.
 
     A parameter has a row for each window.  While the windows run, row k only listens at z_k: its value cancels, and
     its gradient is g_k.  Then row k holds the plain end of window k, and an SGD step moves it from there.  The next run
-    adds to the guided end that displacement, times the window's weight, and the change of the plain end.
+    adds to the guided end that displacement, times the window's weight, and the change of the plain end.  For the
+    2-rectified flow the code adds no such change, and starts from the plain end of the run before.
     """
     rows = len(flow)
     probe = torch.nn.Parameter(torch.zeros(rows, *z0.shape[1:], dtype=z0.dtype))
@@ -46,9 +47,13 @@ def as_published(flow, z0, scale, iterations):
             if k + 1 < rows:
                 z = z + probe[k + 1 : k + 2] - probe[k + 1 : k + 2].detach()
             plain = z[0].detach()
-            z = z + guided_end[k] - z.detach()
-            z = z + plain - plain_end[k]
-            z = z + flow.weight(k) * (probe[k].detach() - plain_end[k])
+            if fully_anchored:
+                z = z + probe[k].detach() - z.detach()
+                z = z + guided_end[k] - plain_end[k]
+            else:
+                z = z + guided_end[k] - z.detach()
+                z = z + plain - plain_end[k]
+                z = z + flow.weight(k) * (probe[k].detach() - plain_end[k])
             guided_end[k], plain_end[k], probe.data[k] = z[0].detach(), plain, plain
         ends.append(z.detach())
         descent.zero_grad()
@@ -59,18 +64,25 @@ def as_published(flow, z0, scale, iterations):
     return ends
 
 
+class Unweighted(CurvedFlow):
+    """A 2-rectified flow: every window counts the same."""
+
+    def weight(self, k):
+        return 1.0
+
+
 @pytest.mark.parametrize("gradient", GRADIENTS)
-def test_accumulated_is_the_published_update(gradient):
-    flow = CurvedFlow()
+@pytest.mark.parametrize(("rule", "flow"), [("accumulated", CurvedFlow()), ("fully_anchored", Unweighted())])
+def test_it_is_the_published_update(rule, flow, gradient):
     _, _, _, g = windowed(flow, decode, CurvedEnergy(), Z0, [torch.zeros_like(Z0)] * 4, 0)
     lengths = torch.stack([each.flatten(1).norm(dim=1) for each in g[:-1]])
     assert (lengths > 1).any() and (lengths < 1).any()  # else the clip would not be tested
 
-    iterates = run(flow, scale=0.7, iterations=12, gradient=gradient)
+    iterates = run(flow, rule=rule, scale=0.7, iterations=12, gradient=gradient)
 
     assert not torch.allclose(iterates[-1].latent, iterates[0].latent, atol=0.1)
     for sample in range(len(Z0)):
-        published = as_published(flow, Z0[sample : sample + 1], 0.7, 12)
+        published = as_published(flow, Z0[sample : sample + 1], 0.7, 12, rule == "fully_anchored")
         for iterate, latent in zip(iterates, published, strict=True):
             torch.testing.assert_close(iterate.latent[sample : sample + 1], latent, atol=1e-10, rtol=0)
 
@@ -247,13 +259,15 @@ class Plain:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"rule": "magic"}, "choose one of accumulated, fixed_point, noise, unanchored"),
+        ({"rule": "magic"}, "choose one of accumulated, fixed_point, fully_anchored, noise, unanchored"),
         ({"gradient": "magic"}, "choose one of windowed, full"),
         ({"iterations": -1}, "0 or more"),
         ({"damping": 0.0}, "above 0"),
         ({"damping": 1.5}, "at most 1"),
         ({"flow": Plain(), "rule": "unanchored"}, "choose another update rule"),
         ({"flow": Plain(), "last_offset": False}, "use more steps"),
+        ({"rule": "fully_anchored", "last_offset": False}, "by the last offset alone"),
+        ({"loss_scale": 0.5}, "loss scale must be 1 or more"),
     ],
 )
 def test_settings_that_cannot_work(settings, message):

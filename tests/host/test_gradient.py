@@ -43,7 +43,7 @@ def test_the_velocity_at_a_windows_end_is_that_at_the_next_ones_start(job, look_
     torch.testing.assert_close(*velocities[0], atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("rule", ["accumulated", "fixed_point", "noise", "unanchored"])
+@pytest.mark.parametrize("rule", ["accumulated", "fixed_point", "fully_anchored", "noise", "unanchored"])
 def test_windowed_and_full_agree(job, rule):
     windowed, _ = job.guide(gradient="windowed", rule=rule)
     full, _ = job.guide(gradient="full", rule=rule)
