@@ -1,5 +1,6 @@
 """Real faces through the nodes: packs, choice, description, guidance.  The weights are no part of the project."""
 
+import functools
 import importlib.util
 import os
 import re
@@ -44,6 +45,7 @@ def load(run, models):
 
 @pytest.fixture
 def encode(run, load):
+    load = functools.cache(load)
     return lambda images, **inputs: run("EncodeReferenceIdentity", discriminator=load(), images=images, **inputs)
 
 
