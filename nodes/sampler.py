@@ -12,8 +12,9 @@ from ..rectifid_core.guidance import IdentityGuidance
 from ..rectifid_core.identity import Identity as EncodedIdentity
 from ..rectifid_core.report import Report as RunReport
 from ..rectifid_core.solver import GRADIENTS, RULES
+from .host.family import AUTO, FAMILIES, family_of
 from .host.progress import Progress
-from .host.sampler import sample
+from .host.sampler import SCALE_UNITS, sample
 from .types import Guidance, Identity, Report
 
 
@@ -87,7 +88,8 @@ class AnchoredRectifiedSampler(io.ComfyNode):
                     max=100.0,
                     step=0.1,
                     round=0.01,
-                    tooltip="The size of a correction. More is faster and rougher.",
+                    tooltip="The size of a correction. More is faster and rougher: 1 for faces, 1 to 2 for things, 2 "
+                    "for the demo model.",
                 ),
                 io.Combo.Input(
                     "update_rule",
@@ -147,6 +149,21 @@ class AnchoredRectifiedSampler(io.ComfyNode):
                     tooltip="If the unguided picture has no face (or whatever the identity is of): stop with an error, "
                     "or return that picture as it is, with a warning.",
                 ),
+                io.Combo.Input(
+                    "family",
+                    options=[AUTO, *FAMILIES],
+                    default=AUTO,
+                    tooltip="How the model draws. auto reads it from the model and the number of steps. flow: SD3, "
+                    "FLUX, Z-Image and the like. perflow: set by its own node. consistency: Turbo, LCM, PCM, "
+                    "Lightning. diffusion: any other; slow.",
+                ),
+                io.Combo.Input(
+                    "scale_unit",
+                    options=list(SCALE_UNITS),
+                    default=SCALE_UNITS[0],
+                    tooltip="latent: the guidance scale means the same for every model and picture size. published: as "
+                    "in the authors' code, where it is weaker the larger the picture is.",
+                ),
             ],
             outputs=[
                 io.Latent.Output(tooltip="The latent of the guided picture."),
@@ -171,14 +188,17 @@ class AnchoredRectifiedSampler(io.ComfyNode):
         stop_at_similarity,
         keep,
         if_missing,
+        family,
         **settings,
     ) -> io.NodeOutput:
+        family = family_of(model, settings["steps"], family)
         if isinstance(guidance, EncodedIdentity):
             guidance = IdentityGuidance(guidance)
         discriminators = guidance.discriminators
         report = RunReport(
             {
                 "model": type(model.model).__name__,
+                "family": family,
                 "discriminators": {each.name: each.digest for each in discriminators},
                 "views": views,
                 "update_rule": update_rule,
@@ -215,12 +235,14 @@ class AnchoredRectifiedSampler(io.ComfyNode):
             [patcher for each in discriminators for patcher in each.patchers],
             rule=update_rule,
             scale=guidance_scale,
+            family=family,
             keep=keep,
             on_iterate=on_iterate,
             **settings,
         )
-        progress.say(report.text())
-        return io.NodeOutput(latent, image.movedim(1, -1).cpu(), report, ui=ui.PreviewText(report.text()))
+        text = f"family: {family}\n{report.text()}"
+        progress.say(text)
+        return io.NodeOutput(latent, image.movedim(1, -1).cpu(), report, ui=ui.PreviewText(text))
 
 
 def _missing(found: Tensor, noun: str) -> str:

@@ -6,6 +6,7 @@ runs `euler`, so that all of it passes through.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
@@ -19,7 +20,7 @@ from comfy.sd import VAE
 from torch import Tensor
 
 from ...rectifid_core.interfaces import Energy
-from ...rectifid_core.solver import Best, Iterate, solve
+from ...rectifid_core.solver import CLIPPED, Best, Iterate, solve
 from .autograd import differentiable, normal
 from .decoder import VAEDecoder, refuse_other_vaes
 from .discriminator import fully_loaded
@@ -29,6 +30,8 @@ from .memory import load_together, reserve_backward
 from .model import differentiable_clone, refuse_changing_weights, resident
 
 LOSS_SCALE = 1024.0  # for float16, at first
+SCALE_UNITS = ("latent", "published")
+_PUBLISHED_NUMBERS = 4 * 64 * 64  # in a latent of the published model: a clipped gradient of norm 1 was made for it
 _RATIOS = ("downscale_ratio_spacial", "downscale_ratio_temporal")  # newer hosts put them into an empty latent
 
 
@@ -47,12 +50,16 @@ def sample(
     scheduler: str,
     denoise: float,
     family: str = AUTO,
+    scale: float,
+    scale_unit: str = SCALE_UNITS[0],
     keep: str,
     on_iterate: Callable[[Iterate, Best], bool],
     **settings: Any,
 ) -> tuple[dict[str, Any], Tensor]:
     """KSampler, guided: the host's LATENT and its decoded image, ``(B, 3, H, W)`` in [0, 1].
 
+    scale, scale_unit: the solver's scale for a latent of 16384 numbers; "latent" makes it mean the same for any other,
+    by sqrt(numbers / 16384), where gradients are clipped; "published" takes it as it is.
     family: see `family_of`; a flow or diffusion model is run as by KSampler's `euler`, a consistency model as by `lcm`.
     energy, and the ``networks`` that it runs; keep: "best" or "last" iterate; on_iterate: called with each iterate and
     the best so far, True ends the run; settings: the solver's.  With ``iterations=0`` the latent is KSampler's, for a
@@ -73,6 +80,7 @@ def sample(
     if guided:
         reserve_backward(model, vae, len(sigmas) - 1 if settings["gradient"] == "full" else 1)
 
+    settings["scale"] = scale * _size(samples) if scale_unit == "latent" and settings["rule"] in CLIPPED else scale
     sampler = AnchoredSampler(family, vae, autoencoder, energy, networks, keep, on_iterate, settings)
     samples = comfy.sample.sample_custom(
         model, noise, cfg, sampler, sigmas, positive, negative, samples, latent.get("noise_mask"), seed=seed
@@ -125,6 +133,11 @@ class AnchoredSampler(comfy.samplers.Sampler):
         """In which types the networks of a gradient compute."""
         discriminators = {parameter.dtype for each in self._networks for parameter in each.model.parameters()}
         return {model.manual_cast_dtype or model.get_dtype(), self._vae.vae_dtype, *discriminators}
+
+
+def _size(samples: Tensor) -> float:
+    """A latent's norm, by the number of its numbers, in units of the published model's."""
+    return math.sqrt(samples[0].numel() / _PUBLISHED_NUMBERS)
 
 
 def _prepare_latent(model: ModelPatcher, latent: dict[str, Any]) -> Tensor:

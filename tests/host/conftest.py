@@ -207,10 +207,11 @@ class Job:
             "denoise": 1.0,
             "iterations": 2,
             "scale": 5.0,
+            "scale_unit": "published",
             "keep": "last",
             **changes,
         }
-        settings = {"gradient": "windowed", **settings}
+        settings = {"gradient": "windowed", "rule": "accumulated", **settings}
         latent, image = self._sample(
             model or self.model,
             vae or self.vae,

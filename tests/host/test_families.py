@@ -186,3 +186,24 @@ def test_the_gradient_of_each_family(family, unet, pack, brightness, look_inside
     assert len(slopes) == 4 and slopes[0][2] > 1e-3
     for difference, computed, norm in slopes:
         assert computed == pytest.approx(difference, abs=1e-2 * norm)
+
+
+def test_a_scale_means_the_same_on_every_latent(unet, pack, monkeypatch):
+    """In units of the published latent's norm, for the rules that clip; as it is, for the others or by choice."""
+    scales = []
+    solve = pack("nodes.host.sampler").solve
+
+    def watched(*arguments, scale, **settings):
+        scales.append(scale)
+        return solve(*arguments, scale=scale, **settings)
+
+    monkeypatch.setattr(pack("nodes.host.sampler"), "solve", watched)
+    for side, settings in (
+        (64, {}),
+        (32, {}),
+        (32, {"rule": "fixed_point"}),
+        (32, {"scale_unit": "published"}),
+    ):
+        unet.latent = {"samples": torch.zeros(2, 4, side, side)}
+        unet.guide(iterations=0, steps=1, **{"scale": 3.0, "scale_unit": "latent", **settings})
+    assert scales == pytest.approx([3.0, 1.5, 3.0, 3.0])

@@ -74,7 +74,7 @@ def test_the_sampler_returns_latent_image_and_report(sample, run, job):
     assert report.number == [0, 1, 2]
     settings = json.loads(report.to_json())["settings"]
     assert settings["seed"] == 5 and list(settings["discriminators"]) == ["recogniser"]
-    assert output.ui.as_dict() == {"text": (report.text(),)}
+    assert output.ui.as_dict() == {"text": ("family: flow\n" + report.text(),)}
     (plot,) = run("PlotConvergence", report=report).result
     assert plot.shape[0] == 1 and plot.shape[-1] == 3 and 0.5 < plot.mean() <= 1
 
