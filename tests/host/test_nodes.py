@@ -98,7 +98,7 @@ def test_it_shows_its_progress(sample, monkeypatch):
     kind, picture, size = steps[-1][2]
     assert (kind, picture.size, size) == ("JPEG", (64, 64), 512)
     assert texts[1] == (f"iteration 1 of 2: similarity {report.similarity[1][0]:.3f}", "7")
-    assert texts[-1] == (report.text(), "7")
+    assert texts[-1] == ("family: flow\n" + report.text(), "7")
 
 
 def test_it_stops_when_every_picture_is_similar_enough(sample, job):
@@ -111,7 +111,7 @@ def test_it_stops_when_every_picture_is_similar_enough(sample, job):
 
 
 def test_it_keeps_the_best_or_the_last(sample):
-    best, last = (sample(iterations=4, guidance_scale=100.0, keep=keep).result for keep in ("best", "last"))
+    best, last = (sample(iterations=4, guidance_scale=100.0, scale_unit="published", keep=keep).result for keep in ("best", "last"))
     similarity = [row[0] for row in best[2].similarity]
     assert similarity == [row[0] for row in last[2].similarity]
     assert max(similarity) > similarity[-1], "this scale overshoots, or the test is pointless"
