@@ -111,7 +111,10 @@ def test_it_stops_when_every_picture_is_similar_enough(sample, job):
 
 
 def test_it_keeps_the_best_or_the_last(sample):
-    best, last = (sample(iterations=4, guidance_scale=100.0, scale_unit="published", keep=keep).result for keep in ("best", "last"))
+    best, last = (
+        sample(iterations=4, guidance_scale=100.0, scale_unit="published", keep=keep).result
+        for keep in ("best", "last")
+    )
     similarity = [row[0] for row in best[2].similarity]
     assert similarity == [row[0] for row in last[2].similarity]
     assert max(similarity) > similarity[-1], "this scale overshoots, or the test is pointless"
