@@ -67,10 +67,13 @@ class LoadSubjectDiscriminator(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, embedder: str, detector: str):
+    def validate_inputs(cls, embedder: str | None = None, detector: str | None = None):
         """In the place of the host's own check, which cannot say where a missing folder is to be had."""
-        try:
-            _embedder(embedder), _detector(detector)
+        try:  # None: comes from another node
+            if embedder is not None:
+                _embedder(embedder)
+            if detector is not None:
+                _detector(detector)
         except PretrainedError as error:
             return str(error)
         return True
