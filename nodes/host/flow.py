@@ -125,7 +125,7 @@ def perflow(denoise: Denoiser) -> PeRFlow:
 
     return PeRFlow(
         predict,
-        1 / (1 + sampling.sigmas.double() ** 2),
+        1 / (1 + sampling.sigmas.cpu().double() ** 2),  # not every device has float64
         times,
         windows=sampling.windows,
         prediction=sampling.prediction,
