@@ -190,10 +190,10 @@ def plot(results: dict, path: Path) -> None:
 
     if not results["rows"]:
         return
-    figure = Figure((12, 8), layout="constrained")
-    panels = figure.subplots(2, 3).ravel()
+    figure = Figure((15, 8), layout="constrained")
+    panels = figure.subplots(2, 4).ravel()[: 2 + len(RULES)]
     ceiling = results["ablation_ceiling"]["judge"]
-    colors = dict(zip(RULES, ("tab:blue", "tab:green", "tab:orange", "tab:red"), strict=True))
+    colors = dict(zip(RULES, ("tab:blue", "tab:green", "tab:purple", "tab:orange", "tab:red"), strict=True))
     for row in results["rows"]:
         style = "-" if row["views"] else "--"
         name = f"{row['rule']}, {row['views'] or 'no'} views"
