@@ -7,25 +7,31 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import os
 import shutil
 import sys
 import tempfile
 from pathlib import Path
 
-from PIL import Image, ImageOps
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from .comfy_server import ComfyServer, serving
 from .demo import WORKFLOW, judge, lay_out, pictures_of, quickstart_prompt
 from .editor import Editor, editing, find_chromium
 from .environment import BASE, ROOT, link_pack
-from .workflow import to_prompt
+from .workflow import model_files, to_prompt
 
 WORKFLOWS = WORKFLOW.parent
 SAVE_AND_REUSE = WORKFLOWS / "save_and_reuse_identity.json"
 # Of these no picture can be shown that their models made: those are too large for the machine that this is run on.
 DRAWN = [WORKFLOWS / "face_identity.json", WORKFLOWS / "subject_identity.json"]
-CHECKPOINT = "flux1-schnell-fp8.safetensors"
+# Of each flow family's workflow the way from noise to picture is shown, with the embedded model's portrait.
+FAMILIES = [
+    WORKFLOWS / f"{name}.json"
+    for name in "perflow_sd15 perflow_sdxl instaflow sd_turbo flux_schnell z_image_turbo sd35_turbo flux2_klein".split()
+]
 
 
 def thumbnail(guided: Image.Image, references: list[Image.Image]) -> Image.Image:
@@ -36,6 +42,34 @@ def thumbnail(guided: Image.Image, references: list[Image.Image]) -> Image.Image
         reference = reference.resize((side, side), Image.Resampling.LANCZOS)
         guided.paste(ImageOps.expand(reference, 4, "white"), (8, 8 + (side + 16) * row))
     return guided
+
+
+def family_thumbnail(graph: dict, portrait: Image.Image) -> Image.Image:
+    """The graph's title, and the portrait with less noise at each of the sampler's steps."""
+    (note,) = (node for node in graph["nodes"] if node["type"] == "MarkdownNote")
+    title = note["widgets_values"][0].partition("\n")[0].removeprefix("# ")
+    (sampler,) = (node for node in graph["nodes"] if node["type"] == "AnchoredRectifiedSampler")
+    steps = sampler["widgets_values"][2]  # after the seed and what becomes of it
+    clean = np.asarray(portrait.convert("RGB"), np.float32) / 127.5 - 1
+    noise = np.random.default_rng(0).standard_normal(clean.shape, np.float32)
+
+    def state(sigma: float, side: int) -> Image.Image:
+        pixels = np.clip((1 - sigma) * clean + sigma * noise, -1, 1) * 127.5 + 127.5
+        return Image.fromarray(pixels.astype(np.uint8)).resize((side, side), Image.Resampling.LANCZOS)
+
+    page = Image.new("RGB", (768, 480), "#20232a")
+    draw = ImageDraw.Draw(page)
+    draw.text((24, 20), title, fill="white", font=ImageFont.load_default(36))
+    caption = f"from noise to picture in {steps} steps (the demo model's portrait)"
+    draw.text((24, 68), caption, fill="#9aa4b2", font=ImageFont.load_default(22))
+    gap, side = 8, 352
+    columns = math.ceil(math.sqrt(steps))
+    small = (side - gap * (columns - 1)) // columns
+    for k in range(steps):
+        row, column = divmod(k, columns)
+        page.paste(state(1 - k / steps, small), (24 + column * (small + gap), 112 + row * (small + gap)))
+    page.paste(state(0, side), (768 - 24 - side, 112))
+    return page
 
 
 def graph_thumbnail(editor: Editor, workflow: Path) -> Image.Image:
@@ -72,8 +106,10 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         base = Path(folder)
         link_pack(base / "custom_nodes" / "rectifid")
-        (base / "models" / "checkpoints").mkdir(parents=True)
-        (base / "models" / "checkpoints" / CHECKPOINT).touch()  # or the editor would offer to download it
+        for workflow in DRAWN:
+            for directory, file in model_files(json.loads(workflow.read_text(encoding="utf-8"))):
+                (base / "models" / directory).mkdir(parents=True, exist_ok=True)
+                (base / "models" / directory / file).touch()  # or the editor would offer to download it
         (base / "input").mkdir()
         shutil.copy(Path(os.environ.get("COMFYUI_PATH", BASE)) / "input" / "example.png", base / "input")
         with serving(base, base / "output") as server:
@@ -88,6 +124,9 @@ def main() -> int:
             thumbnail(*save_and_reuse(server)).save(SAVE_AND_REUSE.with_suffix(".jpg"), quality=90)
     lay_out(pictures, judge(pictures)).save(ROOT / "docs" / "quickstart.png")
     thumbnail(pictures["guided"], [pictures["reference"]]).save(WORKFLOW.with_suffix(".jpg"), quality=90)
+    for workflow in FAMILIES:
+        graph = json.loads(workflow.read_text(encoding="utf-8"))
+        family_thumbnail(graph, pictures["guided"]).save(workflow.with_suffix(".jpg"), quality=90)
     return 0
 
 

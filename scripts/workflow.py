@@ -34,6 +34,12 @@ def to_prompt(graph: dict, object_info: dict[str, dict]) -> dict[str, dict]:
     return prompt
 
 
+def model_files(graph: dict) -> list[tuple[str, str]]:
+    """The model files that the graph's loaders name, as (folder in models/, file)."""
+    entries = (node.get("properties", {}).get("models", []) for node in graph["nodes"])
+    return [(entry["directory"], entry["name"]) for models in entries for entry in models]
+
+
 def name_widgets(node: dict, info: dict) -> list[tuple[str, object]]:
     """The node's widgets as (name, value), out of the bare list of values."""
     values = iter(node.get("widgets_values") or [])

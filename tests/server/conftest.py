@@ -5,6 +5,7 @@ Its models are what a user of the shipped workflows has, with small stand-ins fo
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sys
@@ -18,6 +19,7 @@ from onnx import TensorProto, helper, numpy_helper
 from scripts import demo, environment
 from scripts.comfy_server import serving
 from scripts.editor import find_chromium
+from scripts.workflow import model_files
 
 sys.path.append(str(environment.ROOT / "tests"))  # for `subject_folders`
 SHARED = Path(os.environ.get("RECTIFID_SHARED", environment.ROOT.parent / "shared"))
@@ -32,8 +34,10 @@ def base(tmp_path_factory):
     models = base / "models"
     (models / "discriminators").mkdir(parents=True)
     (models / "discriminators" / "truncated.onnx").write_bytes(b"\x08\x07\x12")
-    (models / "checkpoints").mkdir()
-    (models / "checkpoints" / "flux1-schnell-fp8.safetensors").touch()  # to be chosen, never to be loaded
+    for graph in (environment.ROOT / "workflows").glob("*.json"):
+        for directory, file in model_files(json.loads(graph.read_text(encoding="utf-8"))):
+            (models / directory).mkdir(exist_ok=True)
+            (models / directory / file).touch()  # to be chosen, never to be loaded
     (base / "input").mkdir()
     host = Path(os.environ.get("COMFYUI_PATH", environment.BASE))
     shutil.copy(host / "input" / "example.png", base / "input")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 from PIL import Image
@@ -51,6 +52,19 @@ def options_of(kind, options) -> list | None:
 def test_a_note_says_what_it_is(graph):
     (note,) = (node for node in graph["nodes"] if node["type"] == "MarkdownNote")
     assert note["title"] == "Read me" and note["widgets_values"][0].startswith("# ")
+
+
+def test_its_note_tells_where_its_files_go(graph):
+    """Each loader's files have an address, stand in its widgets, and are told of with their folder."""
+    (note,) = (node["widgets_values"][0] for node in graph["nodes"] if node["type"] == "MarkdownNote")
+    for node in graph["nodes"]:
+        files = node.get("properties", {}).get("models", [])
+        named = [value for value in node["widgets_values"] if str(value).endswith(".safetensors")]
+        assert [file["name"] for file in files] == (named if "Loader" in node["type"] else [])
+        for file in files:
+            address = re.fullmatch(r"(https://huggingface\.co/[^/]+/[^/]+)/resolve/main/\S+\.safetensors", file["url"])
+            assert f"({address[1]}" in note
+            assert file["name"] in note and f"models/{file['directory']}" in note
 
 
 def test_a_thumbnail_shows_it(path):
