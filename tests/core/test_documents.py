@@ -1,0 +1,42 @@
+"""What docs/ says of the tests is so."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+FAMILIES = (ROOT / "docs" / "families.md").read_text(encoding="utf-8")
+ROWS = [line for line in FAMILIES.splitlines() if line.startswith("| **")]
+NAMED = re.compile(r"`(test_\w+\.py)(?:::(\w+)|\[(\w+)\])`")
+
+
+def named(text: str) -> list[tuple[str, str, str]]:
+    """Each test that a text names: (file, function or class, id of a parameter)."""
+    return NAMED.findall(text)
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.split("**")[1])
+def test_every_family_names_its_tests(row):
+    cells = [cell.strip() for cell in row.strip("|").split("|")]
+    assert len(cells) == 4 and named(cells[3])
+
+
+@pytest.mark.parametrize(("file", "name", "id_"), sorted(set(named(FAMILIES))))
+def test_the_named_test_exists(file, name, id_):
+    tree = ast.parse((ROOT / "tests" / "host" / file).read_text(encoding="utf-8"))
+    if name:
+        assert name in {node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+    else:
+        (families,) = (
+            node.value for node in tree.body if isinstance(node, ast.Assign) and ast.unparse(node.targets) == "FAMILIES"
+        )
+        assert id_ in [key.value for key in families.keys]
+
+
+@pytest.mark.parametrize("target", sorted(set(re.findall(r"\]\((\.\./[^)]+)\)", FAMILIES))))
+def test_its_links_lead_somewhere(target):
+    assert (ROOT / "docs" / target).exists()
