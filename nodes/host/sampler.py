@@ -24,7 +24,7 @@ from ...rectifid_core.solver import CLIPPED, Best, Iterate, solve
 from .autograd import differentiable, normal
 from .decoder import VAEDecoder, refuse_other_vaes
 from .discriminator import fully_loaded
-from .family import AUTO, family_of, flow_of, sigmas_of
+from .family import flow_of, sigmas_of
 from .flow import Denoiser
 from .memory import load_together, reserve_backward
 from .model import differentiable_clone, refuse_changing_weights, resident
@@ -49,7 +49,7 @@ def sample(
     cfg: float,
     scheduler: str,
     denoise: float,
-    family: str = AUTO,
+    family: str,
     scale: float,
     scale_unit: str = SCALE_UNITS[0],
     keep: str,
@@ -60,14 +60,13 @@ def sample(
 
     scale, scale_unit: the solver's scale for a latent of 16384 numbers; "latent" makes it mean the same for any other,
     by sqrt(numbers / 16384), where gradients are clipped; "published" takes it as it is.
-    family: see `family_of`; a flow or diffusion model is run as by KSampler's `euler`, a consistency model as by `lcm`.
+    family: from `family_of`; a flow or diffusion model runs as by KSampler's `euler`, a consistency model as by `lcm`.
     energy, and the ``networks`` that it runs; keep: "best" or "last" iterate; on_iterate: called with each iterate and
     the best so far, True ends the run; settings: the solver's.  With ``iterations=0`` the latent is KSampler's, for a
     flow to the bit.
 
-    Raises ValueError, in a user's words, for a MODEL, VAE or latent that cannot be guided.
+    Raises ValueError, in a user's words, for a VAE or latent that cannot be guided.
     """
-    family = family_of(model, steps, family)
     refuse_other_vaes(vae, model)
     samples = _prepare_latent(model, latent)
     noise = comfy.sample.prepare_noise(samples, seed, latent.get("batch_index"))

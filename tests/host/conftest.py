@@ -172,6 +172,7 @@ class Job:
         self.identity = pack("nodes.host.discriminator").encode_images(self.discriminator, reference)
         self.guidance = pack("rectifid_core.guidance").IdentityGuidance(self.identity)
         self._sample = pack("nodes.host.sampler").sample
+        self._family_of = pack("nodes.host.family").family_of
         self.iterates = []
 
     def ksampler(self, model=None, **changes):
@@ -212,6 +213,7 @@ class Job:
             **changes,
         }
         settings = {"gradient": "windowed", "rule": "accumulated", **settings}
+        settings["family"] = self._family_of(model or self.model, settings["steps"], settings.get("family", "auto"))
         latent, image = self._sample(
             model or self.model,
             vae or self.vae,
