@@ -93,3 +93,34 @@ def test_an_identity_is_saved_and_used_another_day(server, base, object_info):
     assert similarity[-1] > similarity[0] + 0.2
     measured = outputs[only(reusing, "MeasureIdentity")]["text"][0]
     assert float(re.search(r"similarity (\S+),", measured)[1]) == pytest.approx(max(similarity), abs=0.02)
+
+
+# What the embedded model's loader gives for each; also for the nodes that shift times, which count in the model's unit.
+LOADERS = {"CLIPLoader": 1, "TripleCLIPLoader": 1, "VAELoader": 2}
+LOADERS |= dict.fromkeys(("UNETLoader", "ModelSamplingAuraFlow", "ModelSamplingFlux"), 0)
+
+
+@pytest.mark.parametrize("name", ["flux_schnell", "z_image_turbo", "sd35_turbo", "flux2_klein"])
+def test_a_native_flow_is_guided(server, object_info, face_models, name):
+    """With the graph's own settings of the sampler, and the embedded model in the place of its loaders'."""
+    prompt = to_prompt(graph_of(name), object_info)
+    kinds = {node: entry["class_type"] for node, entry in prompt.items()}
+    prompt["demo"] = {"class_type": "LoadDemoModel", "inputs": {}}
+    size = {"width": 128, "height": 128, "batch_size": 1}
+    prompt["size"] = {"class_type": "EmptySD3LatentImage", "inputs": size}
+    portrait = {"identity": PERSON, "prompt": "a person"}
+    prompt[only(prompt, "LoadImage")] = {"class_type": "DrawDemoPortrait", "inputs": portrait}
+    sampler = only(prompt, SAMPLER)
+    positive = prompt[sampler]["inputs"]["positive"][0]
+    prompt[positive]["inputs"]["text"] = "a smiling person, blue background"
+    prompt[sampler]["inputs"] |= {"iterations": 4, "latent_image": ["size", 0]}
+    for entry in prompt.values():
+        for input_, value in entry["inputs"].items():
+            kind = kinds.get(value[0]) if isinstance(value, list) else None
+            if kind in LOADERS or kind == "CheckpointLoaderSimple":
+                entry["inputs"][input_] = ["demo", LOADERS.get(kind, value[1])]
+    events = []
+    outputs = server.run(prompt, events.append)
+    similarity = climb(events, sampler)
+    assert len(similarity) == 5 and max(similarity[1:]) > similarity[0]
+    assert len([output for output in outputs.values() if output.get("images")]) >= 2
