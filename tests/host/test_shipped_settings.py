@@ -8,6 +8,7 @@ from pathlib import Path
 import comfy.sd
 import pytest
 import torch
+from comfy.model_detection import model_config_from_diffusers_unet
 from comfy.model_sampling import CONST, ModelSamplingDiscrete, ModelSamplingFlux
 from comfy.samplers import calculate_sigmas
 from comfy_extras.nodes_flux import Flux2Scheduler
@@ -48,6 +49,43 @@ def test_sd_turbo_is_called_at_the_times_of_its_training():
     sampling = ModelSamplingDiscrete()
     sigmas = calculate_sigmas(sampling, scheduler, steps)
     assert [int(sampling.timestep(sigma)) for sigma in sigmas[:-1]] == [999, 749, 499, 249]
+
+
+@pytest.mark.parametrize(
+    ("host_class", "width", "levels", "depths", "settings"),
+    [
+        ("SD15", 768, 4, 1, {"attention_head_dim": 8}),
+        ("SD20", 1024, 4, 1, {"attention_head_dim": [5, 10, 20, 20], "use_linear_projection": True}),
+        (
+            "SDXL",
+            2048,
+            3,
+            [1, 2, 10],
+            {
+                "attention_head_dim": [5, 10, 20],
+                "use_linear_projection": True,
+                "addition_embed_type": "text_time",
+                "addition_time_embed_dim": 256,
+                "projection_class_embeddings_input_dim": 2816,
+            },
+        ),
+    ],
+    ids=["sd15", "sd21", "sdxl"],
+)
+def test_load_diffusion_model_knows_the_unets_of_diffusers(host_class, width, levels, depths, settings):
+    """In the real sizes, by names and shapes, as PeRFlow and InstaFlow are published."""
+    diffusers = pytest.importorskip("diffusers", reason="needs the package diffusers")
+    attention = [True, True, True, False] if levels == 4 else [False, True, True]  # from the largest level down
+    with torch.device("meta"):
+        network = diffusers.UNet2DConditionModel(
+            cross_attention_dim=width,
+            block_out_channels=(320, 640, 1280, 1280)[:levels],
+            down_block_types=["CrossAttnDownBlock2D" if has else "DownBlock2D" for has in attention],
+            up_block_types=["CrossAttnUpBlock2D" if has else "UpBlock2D" for has in reversed(attention)],
+            transformer_layers_per_block=depths,
+            **settings,
+        )
+    assert type(model_config_from_diffusers_unet(network.state_dict())).__name__ == host_class
 
 
 def test_a_finetune_is_merged_into_a_two_rectified_flow(unet, unet_state, pack):
