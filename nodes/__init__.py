@@ -1,5 +1,6 @@
 """What a user sees: a module per shelf of the node menu.  Nodes declare and delegate."""
 
+from .color import ColorGuidance
 from .demo import DrawDemoPortrait, LoadDemoModel
 from .discriminators import LoadEmbeddingDiscriminator
 from .faces import DescribeFaceIdentity, LoadFaceDiscriminator
@@ -19,6 +20,7 @@ NODES = [
     MeasureIdentity,
     DescribeFaceIdentity,
     IdentityGuidance,
+    ColorGuidance,
     AnchoredRectifiedSampler,
     PlotConvergence,
     ModelSamplingRectifiedFlow,

@@ -22,6 +22,7 @@ IDS = [
     "MeasureIdentity",
     "DescribeFaceIdentity",
     "IdentityGuidance",
+    "ColorGuidance",
     "AnchoredRectifiedSampler",
     "PlotConvergence",
     "ModelSamplingRectifiedFlow",
