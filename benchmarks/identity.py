@@ -191,7 +191,8 @@ def plot(results: dict, path: Path) -> None:
     if not results["rows"]:
         return
     figure = Figure((15, 8), layout="constrained")
-    panels = figure.subplots(2, 4).ravel()[: 2 + len(RULES)]
+    *panels, spare = figure.subplots(2, 4).ravel()
+    spare.remove()
     ceiling = results["ablation_ceiling"]["judge"]
     colors = dict(zip(RULES, ("tab:blue", "tab:green", "tab:purple", "tab:orange", "tab:red"), strict=True))
     for row in results["rows"]:
