@@ -5,9 +5,11 @@ from .demo import DrawDemoPortrait, LoadDemoModel
 from .discriminators import LoadEmbeddingDiscriminator
 from .faces import DescribeFaceIdentity, LoadFaceDiscriminator
 from .families import ModelSamplingPeRFlow, ModelSamplingRectifiedFlow
+from .guidance import CombineGuidance
 from .identity import EncodeReferenceIdentity, IdentityGuidance, LoadIdentity, MeasureIdentity, SaveIdentity
 from .report import PlotConvergence
 from .sampler import AnchoredRectifiedSampler
+from .style import StyleGuidance
 from .subjects import LoadSubjectDiscriminator
 
 NODES = [
@@ -21,6 +23,8 @@ NODES = [
     DescribeFaceIdentity,
     IdentityGuidance,
     ColorGuidance,
+    StyleGuidance,
+    CombineGuidance,
     AnchoredRectifiedSampler,
     PlotConvergence,
     ModelSamplingRectifiedFlow,

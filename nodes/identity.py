@@ -251,13 +251,19 @@ class IdentityGuidance(io.ComfyNode):
                     tooltip="How much the pixels themselves count: 1 for rigid things, as published; 0 for faces and "
                     "animals, which may move.",
                 ),
+                io.Mask.Input(
+                    "mask",
+                    optional=True,
+                    tooltip="Where in the new picture the identity shall be, in a mask of its shape, at any size: only "
+                    "faces whose middle it covers count. For several people: left and right.",
+                ),
             ],
             outputs=[Guidance.Output(display_name="guidance", tooltip="For the guidance input of the sampler.")],
         )
 
     @classmethod
-    def execute(cls, identity, detect_every, pixels) -> io.NodeOutput:
-        return io.NodeOutput(GuidanceByIdentity(identity, detect_every, pixels))
+    def execute(cls, identity, detect_every, pixels, mask=None) -> io.NodeOutput:
+        return io.NodeOutput(GuidanceByIdentity(identity, detect_every, pixels, _only(mask)))
 
 
 def _numbers(text: str) -> list[float] | None:
@@ -269,6 +275,16 @@ def _numbers(text: str) -> list[float] | None:
         raise ValueError(
             f"the weights {text!r} are not numbers with commas between; write one for each reference, such as '1, 0.5'"
         ) from error
+
+
+def _only(mask: Tensor | None) -> Tensor | None:
+    """The host's ``(1, H, W)`` or ``(H, W)`` as ``(H, W)`` on the CPU."""
+    if mask is None:
+        return None
+    masks = mask.reshape(-1, *mask.shape[-2:])
+    if len(masks) > 1:
+        raise ValueError(f"there are {len(masks)} masks: connect one, of where the identity shall be in every picture")
+    return masks[0].to("cpu", torch.float32, copy=True)
 
 
 def _taken(identity: EncodedIdentity) -> str:

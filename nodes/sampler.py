@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 
 import comfy.samplers
+from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io, ui
 from torch import Tensor
 
-from ..rectifid_core.guidance import IdentityGuidance
-from ..rectifid_core.identity import Identity as EncodedIdentity
+from ..rectifid_core.guidance import as_guidance
 from ..rectifid_core.report import Report as RunReport
 from ..rectifid_core.solver import GRADIENTS, RULES
+from .host.discriminator import HostedDiscriminator
 from .host.family import AUTO, FAMILIES, family_of
 from .host.progress import Progress
 from .host.sampler import SCALE_UNITS, sample
@@ -37,7 +38,8 @@ class AnchoredRectifiedSampler(io.ComfyNode):
                 io.MultiType.Input(
                     "guidance",
                     [Identity, Guidance],
-                    tooltip="Whom or what the picture shall show: an identity, or Identity Guidance with its options.",
+                    tooltip="Whom or what the picture shall show: an identity, Identity Guidance with its options, or "
+                    "several by Combine Guidance.",
                 ),
                 io.Int.Input(
                     "seed",
@@ -192,9 +194,9 @@ class AnchoredRectifiedSampler(io.ComfyNode):
         **settings,
     ) -> io.NodeOutput:
         family = family_of(model, settings["steps"], family)
-        if isinstance(guidance, EncodedIdentity):
-            guidance = IdentityGuidance(guidance)
+        guidance = as_guidance(guidance)
         discriminators = guidance.discriminators
+        networks = _networks(discriminators)
         report = RunReport(
             {
                 "model": type(model.model).__name__,
@@ -214,14 +216,18 @@ class AnchoredRectifiedSampler(io.ComfyNode):
         def on_iterate(iterate, best) -> bool:
             report.append(iterate)
             progress.show(iterate)
-            if iterate.number == 0 and settings["iterations"] > 0 and not iterate.found.all():
-                noun = " or ".join(sorted({each.noun for each in discriminators}))
-                missing = _missing(iterate.found, noun)
-                if if_missing == "error":
-                    raise ValueError(missing)
-                logging.warning("RectifID: %s", missing)
-                if not iterate.found.any():
-                    return True
+            if iterate.number == 0 and settings["iterations"] > 0:
+                if not iterate.found.all():
+                    noun = " or ".join(sorted({each.noun for each in discriminators}))
+                    missing = _missing(iterate.found, noun)
+                    if if_missing == "error":
+                        raise ValueError(missing)
+                    logging.warning("RectifID: %s", missing)
+                    if not iterate.found.any():
+                        return True
+                for name, part in iterate.parts.items():
+                    if part.found is not None and not part.found.all():
+                        logging.warning("RectifID: %s", _without(part.found, name))
             similarity = (best if keep == "best" else iterate).similarity
             return stop_at_similarity < 1 and bool((similarity >= stop_at_similarity).all())
 
@@ -232,7 +238,7 @@ class AnchoredRectifiedSampler(io.ComfyNode):
             negative,
             latent_image,
             guidance.energy(views, settings["seed"]),
-            [patcher for each in discriminators for patcher in each.patchers],
+            networks,
             rule=update_rule,
             scale=guidance_scale,
             family=family,
@@ -245,12 +251,36 @@ class AnchoredRectifiedSampler(io.ComfyNode):
         return io.NodeOutput(latent, image.movedim(1, -1).cpu(), report, ui=ui.PreviewText(text))
 
 
+def _networks(discriminators: list[HostedDiscriminator]) -> list[ModelPatcher]:
+    """What the host shall load; ValueError for a discriminator that it cannot."""
+    for each in discriminators:
+        if not hasattr(each, "patchers"):
+            raise ValueError(
+                f"The discriminator {each.name} of the identity is not loaded (any more). Run the node that loads it "
+                "again: change one of its settings, or restart ComfyUI."
+            )
+    return [patcher for each in discriminators for patcher in each.patchers]
+
+
+def _without(found: Tensor, name: str) -> str:
+    """What to tell a user where one of several is missing; found: ``(B,)`` bool."""
+    return (
+        f"What {name} shall guide is not in {_which(found)}; the others are guided without it. Ask in the prompt for "
+        "as many people or things as there are identities. With a mask, it counts only where the mask is."
+    )
+
+
+def _which(found: Tensor) -> str:
+    """The pictures in which it was not found."""
+    missing = [str(i) for i, each in enumerate(found.tolist()) if not each]
+    return "the unguided picture" if len(found) == 1 else f"the unguided pictures {', '.join(missing)} of the batch"
+
+
 def _missing(found: Tensor, noun: str) -> str:
     """What to tell a user whose unguided pictures lack what shall be guided; found: ``(B,)`` bool."""
-    missing = [str(i) for i, each in enumerate(found.tolist()) if not each]
-    which = "the unguided picture" if len(found) == 1 else f"the unguided pictures {', '.join(missing)} of the batch"
     return (
-        f"There is no {noun} in {which}, so there is nothing to guide. Ask for one in the prompt ('close-up portrait "
-        f"photo of a person', not 'a crowd'), try another seed or a larger picture, or lower the {noun} detection "
-        "threshold of the discriminator. To get the unguided picture instead of this error, set if_missing to unguided."
+        f"There is no {noun} in {_which(found)}, so there is nothing to guide. Ask for one in the prompt ('close-up "
+        f"portrait photo of a person', not 'a crowd'), try another seed or a larger picture, or lower the {noun} "
+        "detection threshold of the discriminator. With a mask, it counts only where the mask is. To get the unguided "
+        "picture instead of this error, set if_missing to unguided."
     )

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from .identity import Identity
 from .interfaces import Observation
+from .regions import Region
 from .tracking import Tracker
 from .views import Views
 
@@ -14,26 +17,25 @@ FACTOR = 100.0  # the paper's; with it a gradient is rarely shorter than the nor
 PIXEL_FACTOR = 1000.0  # the paper's, for the mean absolute difference of the crops
 
 
-class IdentityEnergy:
-    """How far each image is from an identity: 100 * (1 - cos), averaged over random views of its crop; for one run.
+class Comparison:
+    """How far a region of each image is from an identity: 100 * (1 - cos), averaged over random views of its crop.
 
     views: None looks at the plain crop only, as published.
-    detect_every: see `Tracker`.
     pixels: the share of the paper's pixel term, 1000 * mean |crop - reference crop|, for rigid objects; 0 for none.
-
-    An image in which nothing was found, ever, has the energy 0 with a gradient of 0, and the similarity nan.
     """
 
-    def __init__(
-        self, identity: Identity, views: Views | None = None, *, detect_every: int = 1, pixels: float = 0.0
-    ) -> None:
+    def __init__(self, identity: Identity, views: Views | None = None, pixels: float = 0.0) -> None:
         self._identity = identity
         self._views = views
         self._pixels = pixels
-        self._track = Tracker(identity.discriminator, identity.query, detect_every)
 
-    def __call__(self, image: Tensor, iteration: int) -> Observation:
-        regions, found = self._track(image, iteration)
+    def __call__(
+        self, image: Tensor, iteration: int, regions: Sequence[Region | None], found: Sequence[bool]
+    ) -> Observation:
+        """Of ``(B, 3, H, W)`` with a region for each; for None the energy 0, its gradient 0, and the similarity nan.
+
+        found: for each image, whether its region was found in this very one.
+        """
         found = torch.tensor(found, device=image.device)
         samples = [sample for sample, region in enumerate(regions) if region is not None]
         size = self._identity.discriminator.input_size
@@ -69,3 +71,28 @@ class IdentityEnergy:
         """The mean absolute difference to the reference's crop, to the nearest of several: ``(B,)``."""
         references = self._identity.crops[self._identity.weights > 0].to(crop)
         return (crop[:, None] - references[None]).abs().flatten(2).mean(dim=2).amin(dim=1)
+
+
+class IdentityEnergy:
+    """How far each image is from an identity, see `Comparison`; for one run.
+
+    detect_every, mask: see `Tracker`.
+
+    An image in which nothing was found, ever, has the energy 0 with a gradient of 0, and the similarity nan.
+    """
+
+    def __init__(
+        self,
+        identity: Identity,
+        views: Views | None = None,
+        *,
+        detect_every: int = 1,
+        pixels: float = 0.0,
+        mask: Tensor | None = None,
+    ) -> None:
+        self._track = Tracker(identity.discriminator, identity.query, detect_every, mask)
+        self._compare = Comparison(identity, views, pixels)
+
+    def __call__(self, image: Tensor, iteration: int) -> Observation:
+        regions, found = self._track(image, iteration)
+        return self._compare(image, iteration, regions, found)

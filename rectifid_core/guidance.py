@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from torch import Tensor
+
+from .assignment import GroupTracker
 from .discriminator import Discriminator
-from .energy import IdentityEnergy
+from .energy import Comparison, IdentityEnergy
 from .identity import Identity
 from .interfaces import Energy
+from .several import Alone, GroupEnergy, Observe, Share, WeightedSum, seed_of
+from .tracking import searches
 from .views import Views
 
 
@@ -27,17 +34,109 @@ class Guidance(Protocol):
 
 @dataclass(frozen=True)
 class IdentityGuidance:
-    """Draws an image to an identity; `IdentityEnergy` explains ``detect_every`` and ``pixels``."""
+    """Draws an image to an identity; `IdentityEnergy` explains ``detect_every``, ``pixels`` and ``mask``."""
 
     identity: Identity
     detect_every: int = 1
     pixels: float = 0.0
+    mask: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        if self.mask is not None and not (self.mask > 0.5).any():
+            raise ValueError("the mask is empty: paint over where the identity shall be, or disconnect the mask")
 
     @property
     def discriminators(self) -> list[Discriminator]:
         return [self.identity.discriminator]
 
+    @property
+    def searches(self) -> bool:
+        """Whether its region is found in each image."""
+        return searches(self.identity.discriminator, self.identity.query)
+
     def energy(self, views: int = 4, seed: int = 0) -> IdentityEnergy:
         return IdentityEnergy(
-            self.identity, Views(views, seed) if views else None, detect_every=self.detect_every, pixels=self.pixels
+            self.identity,
+            _views(views, seed),
+            detect_every=self.detect_every,
+            pixels=self.pixels,
+            mask=self.mask,
         )
+
+
+def as_guidance(guidance: Identity | Guidance) -> Guidance:
+    """An identity as guidance by it, without options."""
+    return IdentityGuidance(guidance) if isinstance(guidance, Identity) else guidance
+
+
+@dataclass(frozen=True)
+class CombinedGuidance:
+    """Any number of guidances, by name, with their shares in the sum of the energies; from `combine`.
+
+    Identities of one discriminator are different people: each gets a region of its own, see `GroupTracker`; the
+    detector runs once for all of them, as often as the most demanding one wants.  Where there are identities, the
+    similarity is theirs, else that of the first guidance.
+    """
+
+    parts: Mapping[str, tuple[Guidance, Share]]
+
+    @property
+    def discriminators(self) -> list[Discriminator]:
+        each = [discriminator for guidance, _ in self.parts.values() for discriminator in guidance.discriminators]
+        return list({id(discriminator): discriminator for discriminator in each}.values())
+
+    def energy(self, views: int = 4, seed: int = 0) -> WeightedSum:
+        seeds = {name: seed_of(seed, number) for number, name in enumerate(self.parts)}
+        identities = {name: each for name, (each, _) in self.parts.items() if isinstance(each, IdentityGuidance)}
+        groups: dict[str, dict[str, IdentityGuidance]] = {}
+        for name, guidance in identities.items():
+            if guidance.searches:
+                groups.setdefault(guidance.identity.discriminator.digest, {})[name] = guidance
+        several = [group for group in groups.values() if len(group) > 1]
+        grouped = {name for group in several for name in group}
+        members: list[Observe] = [
+            Alone(name, guidance.energy(views, seeds[name]))
+            for name, (guidance, _) in self.parts.items()
+            if name not in grouped
+        ]
+        for group in several:
+            track = GroupTracker(
+                [each.identity for each in group.values()],
+                [each.mask for each in group.values()],
+                min(each.detect_every for each in group.values()),
+            )
+            compare = {
+                name: Comparison(each.identity, _views(views, seeds[name]), each.pixels) for name, each in group.items()
+            }
+            members.append(GroupEnergy(track, compare))
+        shares = {name: share for name, (_, share) in self.parts.items()}
+        return WeightedSum(members, shares, list(identities) or list(self.parts)[:1])
+
+
+def combine(parts: Mapping[str, tuple[Identity | Guidance, Share]]) -> CombinedGuidance:
+    """One guidance of several, by name; a weight of 0 leaves one out, and what is a combination itself is resolved.
+
+    Raises ValueError, in a user's words, where nothing is left, or for a weight or an iteration that cannot be.
+    """
+    if not parts:
+        raise ValueError("nothing is connected: connect at least one identity or guidance")
+    resolved: dict[str, tuple[Guidance, Share]] = {}
+    for name, (guidance, share) in parts.items():
+        if not 0 <= share.weight < math.inf:
+            raise ValueError(f"the weight of {name} must be 0 or more, not {share.weight}")
+        if share.start < 0:
+            raise ValueError(f"{name} cannot start before iteration 0, at {share.start}")
+        if share.weight == 0:
+            continue
+        if isinstance(guidance, CombinedGuidance):
+            for inner, (each, its) in guidance.parts.items():
+                resolved[f"{name}/{inner}"] = each, Share(share.weight * its.weight, max(share.start, its.start))
+        else:
+            resolved[name] = as_guidance(guidance), share
+    if not resolved:
+        raise ValueError("all weights are 0, so there is nothing to guide: give at least one a weight above 0")
+    return CombinedGuidance(resolved)
+
+
+def _views(count: int, seed: int) -> Views | None:
+    return Views(count, seed) if count else None

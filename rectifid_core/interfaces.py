@@ -6,7 +6,8 @@ latent ``z`` of shape ``(B, C, h, w)`` (or any ``(B, ...)``), an image of shape 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 from torch import Tensor
@@ -49,12 +50,14 @@ class Observation:
         in which there is nothing to compare.
     crop: ``(B, 3, h, w)`` in [0, 1], detached, the region that was looked at; ``None`` where there is no region.
     found: ``(B,)`` bool, whether what is compared was found in this very image; ``None``: always.
+    parts: by name, what each energy of a sum saw; all of it detached.
     """
 
     energy: Tensor
     similarity: Tensor
     crop: Tensor | None = None
     found: Tensor | None = None
+    parts: Mapping[str, Observation] = field(default_factory=dict)
 
 
 class Energy(Protocol):

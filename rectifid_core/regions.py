@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+
+_MASK_SLACK = 0.05  # of the aspect ratio: sides are rounded to what a model can draw
 
 
 @dataclass(frozen=True)
@@ -62,3 +66,21 @@ def box_of(mask: Tensor) -> Region:
     left, right = int(columns.min()), int(columns.max()) + 1
     top, bottom = int(rows.min()), int(rows.max()) + 1
     return Region((float(left), float(top), float(right), float(bottom)))
+
+
+def fit_mask(mask: Tensor, size: tuple[int, int]) -> Tensor:
+    """A mask ``(h, w)``, resized to an image of ``size``, (height, width); ValueError where the shapes differ."""
+    height, width = size
+    ratio = mask.shape[1] * height / (mask.shape[0] * width)
+    if abs(ratio - 1) > _MASK_SLACK:
+        raise ValueError(
+            f"the mask has {mask.shape[1]} x {mask.shape[0]} pixels and the picture {width} x {height}: they must have "
+            "the same shape, at any size; paint the mask on a picture of that shape"
+        )
+    return F.interpolate(mask[None, None].float(), (height, width), mode="nearest-exact")[0, 0]
+
+
+def lies_in(region: Region, mask: Tensor) -> bool:
+    """Whether the region's centre is where a mask ``(H, W)`` of the image marks (above a half)."""
+    column, row = (math.floor(each) for each in region.centre)
+    return 0 <= row < mask.shape[0] and 0 <= column < mask.shape[1] and bool(mask[row, column] > 0.5)

@@ -22,8 +22,8 @@ In (3) and (4) a window starts from the guided state; in (5) its end stays tied 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -51,6 +51,7 @@ class Iterate:
     diverging: ``(B,)`` bool, the residual is larger than the first one and has grown three times in a row.
     crop: ``(B, 3, h, w)`` in [0, 1], the region that the energy looked at, or None.
     found: ``(B,)`` bool, whether the energy found what it compares in this image.
+    parts: by name, what each energy of a sum saw.
     """
 
     number: int
@@ -63,6 +64,7 @@ class Iterate:
     diverging: Tensor
     crop: Tensor | None
     found: Tensor
+    parts: Mapping[str, Observation] = field(default_factory=dict)
 
 
 def solve(
@@ -186,6 +188,7 @@ def _iterate(number, latent, image, seen: Observation, residuals: list[Tensor], 
         diverging=growing[0] & growing[1] & growing[2] & (recent[-1] > first),
         crop=seen.crop,
         found=torch.ones_like(unknown, dtype=torch.bool) if seen.found is None else seen.found,
+        parts=seen.parts,
     )
 
 

@@ -4,46 +4,17 @@ from __future__ import annotations
 
 import pytest
 import torch
+from scripted import FAINT, FAINTER, LEFT, NEAR_RIGHT, RIGHT, Scripted, Still, pictures, replace_script
 from worlds import rng
 
 from rectifid_core.discriminator import EmbeddingDiscriminator
 from rectifid_core.energy import FACTOR, PIXEL_FACTOR, IdentityEnergy
 from rectifid_core.guidance import IdentityGuidance
 from rectifid_core.identity import encode_identity
-from rectifid_core.regions import Region
 from rectifid_core.report import Report
 from rectifid_core.solver import Best, solve
 from rectifid_core.tracking import Tracker
 from rectifid_core.views import Views
-
-LEFT, RIGHT = Region((0, 0, 12, 12), 0.9), Region((12, 4, 24, 16), 0.8)
-NEAR_RIGHT = Region((11, 5, 23, 17), 0.7)
-FAINT, FAINTER = Region((2, 2, 10, 10), 0.4), Region((12, 12, 20, 20), 0.3)
-
-
-class Scripted(EmbeddingDiscriminator):
-    """What its detector sees at each call, by image."""
-
-    noun = "face"
-    detects = True
-    threshold = 0.5
-
-    def __init__(self, *script):
-        torch.manual_seed(0)
-        network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 8 * 8, 6)).double().requires_grad_(False)
-        super().__init__(network, name="scripted", digest="0" * 64, input_size=8)
-        self.script = list(script)
-        self.calls = 0
-
-    def locate(self, image, query=None):
-        assert not torch.is_grad_enabled()
-        seen = self.script[min(self.calls, len(self.script) - 1)]
-        self.calls += 1
-        return seen
-
-
-def pictures(batch=1, seed=0):
-    return torch.rand(batch, 3, 24, 24, generator=rng(seed), dtype=torch.float64)
 
 
 def reference():
@@ -101,25 +72,6 @@ def test_views_do_not_depend_on_which_samples_have_a_region():
     both = IdentityEnergy(replace_script(reference(), [[LEFT], [RIGHT]]), Views(3, 1))(image, 4)
     one = IdentityEnergy(replace_script(reference(), [[], [RIGHT]]), Views(3, 1))(image, 4)
     assert one.energy[1] == pytest.approx(both.energy[1].item())
-
-
-def replace_script(identity, *script):
-    identity.discriminator.script = list(script)
-    identity.discriminator.calls = 0
-    return identity
-
-
-class Still:
-    """One window that leaves the state alone: guidance moves the pixels."""
-
-    def __len__(self):
-        return 1
-
-    def step(self, k, z):
-        return z + 0
-
-    def weight(self, k):
-        return 1.0
 
 
 def run(script, iterations=4, batch=1, **options):

@@ -23,6 +23,8 @@ IDS = [
     "DescribeFaceIdentity",
     "IdentityGuidance",
     "ColorGuidance",
+    "StyleGuidance",
+    "CombineGuidance",
     "AnchoredRectifiedSampler",
     "PlotConvergence",
     "ModelSamplingRectifiedFlow",

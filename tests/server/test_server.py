@@ -11,6 +11,8 @@ from scripts.environment import ROOT
 
 NODES = [
     "AnchoredRectifiedSampler",
+    "ColorGuidance",
+    "CombineGuidance",
     "DescribeFaceIdentity",
     "DrawDemoPortrait",
     "EncodeReferenceIdentity",

@@ -1,0 +1,218 @@
+"""Who is who: several identities, the regions of a scripted detector, and a recogniser that tells colors."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import pytest
+import torch
+from scripted import FAINT, LEFT, NEAR_RIGHT, RIGHT, Scripted
+from worlds import normal
+
+from rectifid_core.assignment import MARGIN, GroupTracker, assign
+from rectifid_core.identity import encode_identity
+from rectifid_core.regions import Region
+
+RED, GREEN, BLUE = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
+BELOW = Region((0, 14, 10, 24), 0.7)
+
+
+class ByColor(Scripted):
+    """Embeds the mean color of a crop; counts how often it is asked to."""
+
+    def __init__(self, *script, name="by color"):
+        network = torch.nn.Sequential(torch.nn.AvgPool2d(8), torch.nn.Flatten())
+        super().__init__(*script, network=network, name=name)
+        self.embedded = 0
+
+    def embed(self, crops):
+        self.embedded += 1
+        return super().embed(crops)
+
+
+def people(eye, *colors):
+    """The identities of plain pictures."""
+    script, eye.script = eye.script, [[[LEFT]]]
+    identities = [encode_identity(eye, [painted((LEFT, color))]) for color in colors]
+    eye.script, eye.calls, eye.embedded = script, 0, 0
+    return identities
+
+
+def painted(*spots, ground=0.5):
+    """A picture ``(3, 24, 24)`` with these regions in these colors."""
+    picture = torch.full((3, 24, 24), ground, dtype=torch.float64)
+    for region, color in spots:
+        left, top, right, bottom = (int(edge) for edge in region.box)
+        picture[:, top:bottom, left:right] = torch.tensor(color, dtype=torch.float64)[:, None, None]
+    return picture
+
+
+def follow(track, *images):
+    """The regions of each identity in the one sample of each picture."""
+    return [[regions[0] for regions, _ in track(image[None], i)] for i, image in enumerate(images)]
+
+
+TWO = painted((LEFT, RED), (RIGHT, GREEN))
+SWAPPED = painted((LEFT, GREEN), (RIGHT, RED))
+
+
+def best_by_trying(worth):
+    """The most pairs, and of these the greatest sum, over all ways there are."""
+    identities, regions = worth.shape
+    places = [*range(regions), *[None] * identities]
+    ways = (
+        [worth[i, j].item() for i, j in enumerate(way) if j is not None]
+        for way in set(itertools.permutations(places, identities))
+    )
+    return max((len(values), sum(values)) for values in ways if -math.inf not in values)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (2, 2), (2, 3), (3, 2), (3, 3), (3, 1), (2, 0)])
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_the_greatest_sum_of_all_ways(shape, seed):
+    worth = normal(*shape, seed=seed)
+    worth[normal(*shape, seed=seed + 9) > 1] = -torch.inf
+    assigned = assign(worth)
+    values = [worth[i, j].item() for i, j in enumerate(assigned) if j is not None]
+    taken = [j for j in assigned if j is not None]
+    assert len(assigned) == len(worth) and len(set(taken)) == len(taken)
+    assert (len(values), sum(values)) == pytest.approx(best_by_trying(worth))
+
+
+def test_each_gets_the_region_that_looks_like_it_whatever_the_order():
+    for regions in ([LEFT, RIGHT], [RIGHT, LEFT]):
+        for picture, expected in ((TWO, [LEFT, RIGHT]), (SWAPPED, [RIGHT, LEFT])):
+            assert follow(GroupTracker(people(ByColor([regions]), RED, GREEN)), picture) == [expected]
+            assert follow(GroupTracker(people(ByColor([regions]), GREEN, RED)), picture) == [expected[::-1]]
+
+
+def test_the_sum_counts_and_not_who_comes_first():
+    """Both look like the left one, the second more so: the first gets the other."""
+    eye = ByColor([[LEFT, RIGHT]])
+    picture = painted((LEFT, (0.9, 0.5, 0.1)), (RIGHT, (0.9, 0.2, 0.1)))
+    first, second = people(eye, (0.9, 0.3, 0.1), (0.6, 0.9, 0.1))
+    assert follow(GroupTracker([first, second]), picture) == [[RIGHT, LEFT]]
+
+
+def test_when_the_likeness_changes_clearly_they_change_places():
+    track = GroupTracker(people(ByColor([[LEFT, RIGHT]]), RED, GREEN))
+    assert follow(track, TWO, SWAPPED, SWAPPED, TWO) == [[LEFT, RIGHT], [RIGHT, LEFT], [RIGHT, LEFT], [LEFT, RIGHT]]
+
+
+def between(share):
+    """Left as red as ``share`` says, and right as green."""
+    left = (share, 1 - share, 0.0)
+    return painted((LEFT, left), (RIGHT, left[1::-1] + (0.0,)))
+
+
+@pytest.mark.parametrize(("swing", "moves"), [(0.02, False), (0.2, True)])
+def test_a_change_needs_a_margin(swing, moves):
+    """Two that look nearly alike, now the one and now the other more like red."""
+    script = [between(0.5 + (-1) ** i * swing) for i in range(6)]
+    red, green = people(ByColor([[LEFT, RIGHT]]), RED, GREEN)
+    alone = [follow(GroupTracker([red, green]), picture)[0] for picture in script]
+    assert alone == [[LEFT, RIGHT], [RIGHT, LEFT]] * 3, "without memory they flip"
+    seen = follow(GroupTracker([red, green]), *script)
+    assert seen == (alone if moves else [[LEFT, RIGHT]] * 6)
+
+
+def test_the_margin_is_for_each_of_two_who_swap():
+    """Just below and just above twice the margin, in summed similarity."""
+    red, green = people(eye := ByColor([[LEFT, RIGHT]]), RED, GREEN)
+
+    def gain(share):
+        crops = eye.crop(between(share).expand(2, -1, -1, -1), [LEFT, RIGHT])
+        likeness = torch.stack([each.similarity(eye.embed(crops)) for each in (red, green)])
+        return (likeness[0, 1] + likeness[1, 0] - likeness[0, 0] - likeness[1, 1]).item()
+
+    shares = torch.linspace(0.5, 0.2, 61).tolist()
+    stays = max(share for share in shares if gain(share) > 2 * MARGIN)
+    for share, expected in ((stays, [RIGHT, LEFT]), (stays + 0.006, [LEFT, RIGHT])):
+        track = GroupTracker([red, green])
+        assert follow(track, TWO, between(share))[1] == expected
+
+
+def test_one_that_moves_is_followed():
+    track = GroupTracker(people(ByColor([[LEFT, RIGHT]], [[NEAR_RIGHT, LEFT]]), RED, GREEN))
+    assert follow(track, TWO, TWO)[1] == [LEFT, NEAR_RIGHT]
+
+
+def test_with_fewer_regions_the_least_alike_is_missing():
+    red, green, blue = people(ByColor([[LEFT, RIGHT]]), RED, GREEN, BLUE)
+    places = GroupTracker([blue, red, green])(TWO[None], 0)
+    assert [regions for regions, _ in places] == [[None], [LEFT], [RIGHT]]
+    assert [found for _, found in places] == [[False], [True], [True]]
+    places = GroupTracker(people(ByColor([[]]), RED, GREEN))(TWO[None], 0)
+    assert places == [([None], [False])] * 2
+
+
+def test_who_is_lost_stays_until_another_is_found_there():
+    track = GroupTracker(people(ByColor([[LEFT, RIGHT]], [[LEFT]], [[RIGHT]]), RED, GREEN))
+    assert follow(track, TWO, TWO) == [[LEFT, RIGHT]] * 2
+    red_went_right = painted((RIGHT, RED))
+    assert [regions[0] for regions, _ in track(red_went_right[None], 2)] == [RIGHT, None]
+    assert [found for _, found in track(red_went_right[None], 3)] == [[True], [False]]
+
+
+def test_a_doubtful_region_is_for_who_has_no_other():
+    sure = Region((0, 0, 12, 12), 0.9)
+    surest = Region(BELOW.box, 0.45)
+    track = GroupTracker(people(ByColor([[sure, FAINT, surest]]), RED, GREEN))
+    picture = painted((LEFT, RED), (BELOW, BLUE))
+    assert follow(track, picture) == [[sure, surest]]
+    track = GroupTracker(people(ByColor([[LEFT, RIGHT, surest]]), RED, BLUE))
+    assert follow(track, painted((LEFT, RED), (RIGHT, GREEN), (BELOW, BLUE))) == [[LEFT, RIGHT]]
+
+
+def half(side, size=(24, 24)):
+    mask = torch.zeros(size)
+    middle = size[1] // 2
+    mask[:, slice(0, middle) if side == "left" else slice(middle, None)] = 1
+    return mask
+
+
+def test_masks_say_who_stands_where():
+    for size in ((24, 24), (12, 12), (100, 100)):
+        masks = [half("right", size), half("left", size)]
+        track = GroupTracker(people(ByColor([[LEFT, RIGHT]]), RED, GREEN), masks)
+        assert follow(track, TWO) == [[RIGHT, LEFT]], "although they look like the others"
+
+
+def test_a_mask_for_one_leaves_the_rest_to_the_others():
+    track = GroupTracker(people(ByColor([[LEFT, RIGHT, BELOW]]), RED, GREEN), [half("right"), None])
+    assert follow(track, painted((LEFT, RED), (RIGHT, BLUE), (BELOW, GREEN))) == [[RIGHT, BELOW]]
+    track = GroupTracker(people(ByColor([[LEFT]]), RED, GREEN), [half("right"), None])
+    assert follow(track, TWO) == [[None, LEFT]], "nobody in the mask, although the left one looks like it"
+
+
+def test_a_region_counts_by_its_centre():
+    for mask_left, expected in ((17, RIGHT), (19, None)):
+        mask = torch.zeros(24, 24)
+        mask[:, mask_left:] = 1
+        track = GroupTracker(people(ByColor([[LEFT, RIGHT]]), RED, GREEN), [None, mask])
+        assert follow(track, TWO)[0][1] == expected
+    outside = Region((-30, 0, 10, 12), 0.9)
+    track = GroupTracker(people(ByColor([[outside]]), RED, GREEN), [torch.ones(24, 24)] * 2)
+    assert follow(track, TWO) == [[None, None]]
+
+
+def test_the_detector_and_the_recogniser_run_once_for_all():
+    track = GroupTracker(people(eye := ByColor([[LEFT, RIGHT], [RIGHT]]), RED, GREEN, BLUE), detect_every=2)
+    images = torch.stack([TWO, SWAPPED]).requires_grad_()
+    for i in range(3):
+        places = track(images, i)
+        assert (eye.calls, eye.embedded) == (i // 2 + 1, i // 2 + 1)
+    assert [regions[1] for regions, _ in places].count(RIGHT) == 1
+
+
+def test_samples_do_not_mix():
+    red, green = people(ByColor([[LEFT, RIGHT], [RIGHT, LEFT]]), RED, GREEN)
+    places = GroupTracker([red, green])(torch.stack([TWO, SWAPPED]), 0)
+    assert [regions for regions, _ in places] == [[LEFT, RIGHT], [RIGHT, LEFT]]
+
+
+def test_what_cannot_be_compared_is_left_to_the_solver_to_refuse():
+    """nan in the picture is the gradient's message, not the assignment's."""
+    places = GroupTracker(people(ByColor([[LEFT, RIGHT]]), RED, GREEN))(torch.full_like(TWO, torch.nan)[None], 0)
+    assert [found for _, found in places] == [[True], [True]]
