@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+import comfy.clip_vision
+import comfy.model_management
 import pytest
 import torch
 
@@ -19,6 +22,53 @@ def pictures(batch=1, height=40, width=50, channels=3, seed=0):
 
 def plain(*rgb, size=32):
     return torch.tensor(rgb).expand(1, size, size, 3)
+
+
+CLIP_VISION = {
+    "hidden_act": "quick_gelu",
+    "hidden_size": 32,
+    "image_size": 28,
+    "intermediate_size": 64,
+    "model_type": "clip_vision_model",
+    "num_attention_heads": 2,
+    "num_channels": 3,
+    "num_hidden_layers": 3,
+    "patch_size": 7,
+    "projection_dim": 16,
+}
+SIGLIP = {
+    **{name: value for name, value in CLIP_VISION.items() if name != "projection_dim"},
+    "model_type": "siglip_vision_model",
+    "image_mean": [0.5, 0.5, 0.5],
+    "image_std": [0.5, 0.5, 0.5],
+}
+DINO = {
+    "model_type": "dinov2",
+    "hidden_size": 32,
+    "image_size": 518,
+    "layer_norm_eps": 1e-6,
+    "num_attention_heads": 2,
+    "num_hidden_layers": 3,
+    "use_swiglu_ffn": False,
+}
+
+
+@pytest.fixture
+def load_clip_vision(tmp_path):
+    """The host's CLIPVision of a configuration, with random weights."""
+
+    def load(config=CLIP_VISION, **changes):
+        path = tmp_path / "clip_vision.json"
+        path.write_text(json.dumps({**config, **changes}))
+        clip_vision = comfy.clip_vision.ClipVisionModel(path)
+        generator = torch.Generator().manual_seed(7)
+        state = {name: torch.randn(w.shape, generator=generator) for name, w in clip_vision.get_sd().items()}
+        norms = {name for name in state if "norm" in name and name.endswith("weight")}
+        scaled = {name: 0.1 * w + (name in norms) if w.ndim < 2 else 0.3 * w for name, w in state.items()}
+        assert clip_vision.load_sd(scaled) == ([], [])
+        return clip_vision
+
+    return load
 
 
 @pytest.fixture
@@ -83,3 +133,83 @@ class TestColor:
             run("ColorGuidance", image=pictures(height=4))
         with pytest.raises(ValueError, match="nan or infinite"):
             run("ColorGuidance", image=pictures() / 0)
+
+
+class TestStyle:
+    @pytest.mark.parametrize("features", ["embedding", "gram"])
+    @pytest.mark.parametrize("config", [CLIP_VISION, SIGLIP, DINO], ids=lambda config: config["model_type"])
+    def test_it_moves_the_style(self, run, sample, load_clip_vision, config, features):
+        changes = {"image_size": 28} if config is not DINO else {}
+        clip_vision = load_clip_vision(config, **changes)
+        (guidance,) = run("StyleGuidance", clip_vision=clip_vision, image=pictures(), features=features).result
+        report = sample(guidance=guidance, iterations=4).result[2]
+        assert report.similarity[-1][0] > report.similarity[0][0] + 1e-4
+        assert report.energy[0][0] > 0
+
+    def test_it_sees_what_the_host_sees(self, run, load_clip_vision):
+        """To the rounding of the host's own preprocessing, which has no gradient."""
+        clip_vision, image = load_clip_vision(), pictures(2, 28, 28)
+        (guidance,) = run("StyleGuidance", clip_vision=clip_vision, image=image).result
+        expected = torch.nn.functional.normalize(clip_vision.encode_image(image).image_embeds, dim=1)
+        torch.testing.assert_close(guidance.identity.embeddings, expected.clone(), atol=2e-2, rtol=0)
+        assert guidance.energy(views=0)(image.movedim(-1, 1).clone(), 0).similarity.max() < 1  # to the mean of two
+        (one,) = run("StyleGuidance", clip_vision=clip_vision, image=image[:1]).result
+        seen = one.energy(views=0)(image[:1].movedim(-1, 1).clone(), 0)
+        assert seen.similarity == pytest.approx(1) and seen.energy == pytest.approx(0, abs=1e-3)
+
+    @pytest.mark.parametrize("features", ["embedding", "gram"])
+    def test_its_gradient_is_that_of_a_finite_difference(self, run, pack, load_clip_vision, features):
+        clip_vision = load_clip_vision()
+        (guidance,) = run("StyleGuidance", clip_vision=clip_vision, image=pictures(), features=features).result
+        with pack("nodes.host.autograd").differentiable([clip_vision.model]):
+            energy = guidance.energy(views=0)
+            image = pictures(1, 32, 32, seed=1).movedim(-1, 1).clone().requires_grad_()
+            (gradient,) = torch.autograd.grad(energy(image, 0).energy.sum(), image)
+            step = 0.01 * gradient / gradient.norm()
+            with torch.no_grad():
+                difference = energy(image + step, 0).energy - energy(image - step, 0).energy
+        assert difference.item() == pytest.approx(2 * 0.01 * gradient.norm().item(), rel=0.02)
+
+    def test_afterwards_the_host_has_its_network_as_before(self, run, sample, job, load_clip_vision):
+        clip_vision, image = load_clip_vision(), pictures()
+        tensors = dict(clip_vision.model.named_parameters())
+        values = {name: tensor.clone() for name, tensor in tensors.items()}
+        before = clip_vision.encode_image(image).image_embeds
+        (guidance,) = run("StyleGuidance", clip_vision=clip_vision, image=image).result
+        first, again = (sample(guidance=guidance).result[1] for _ in range(2))
+        assert torch.equal(first, again)
+        after = dict(clip_vision.model.named_parameters())
+        assert after.keys() == tensors.keys() and all(after[name] is tensors[name] for name in tensors)
+        assert all(torch.equal(after[name], values[name]) for name in values)
+        assert torch.equal(clip_vision.encode_image(image).image_embeds, before)
+        assert job.ksampler().isfinite().all()
+
+    def test_the_host_loads_it_with_the_model(self, run, sample, job, load_clip_vision):
+        clip_vision = load_clip_vision()
+        (guidance,) = run("StyleGuidance", clip_vision=clip_vision, image=pictures()).result
+        comfy.model_management.unload_all_models()
+        report = sample(guidance=guidance).result[2]
+        loaded = [each.model for each in comfy.model_management.current_loaded_models]
+        assert any(patcher is clip_vision.patcher for patcher in loaded)
+        (digest,) = report.settings["discriminators"].values()
+        other = run("StyleGuidance", clip_vision=clip_vision, image=pictures(), features="gram").result[0]
+        assert len(digest) == 64 and other.discriminators[0].digest != digest
+
+    def test_a_twin_that_is_not_paged_sees_the_same(self, pack, load_clip_vision):
+        """What newer hosts are told where they page weights in and out, which no CPU does."""
+        clip_vision = load_clip_vision()
+        if not hasattr(clip_vision, "config"):
+            pytest.skip("this host pages no weights")
+        twin = pack("nodes.host.style")._twin(clip_vision, disable_dynamic=True)
+        assert twin.model is not clip_vision.model
+        pixels = pictures(1, 28, 28).movedim(-1, 1)
+        for mine, its in zip(twin.model(pixel_values=pixels), clip_vision.model(pixel_values=pixels), strict=True):
+            assert mine is its is None or torch.equal(mine, its)
+
+    def test_bad_inputs(self, run, load_clip_vision):
+        with pytest.raises(ValueError, match="NaFlex"):
+            clip_vision = load_clip_vision()
+            clip_vision.image_size = -1
+            run("StyleGuidance", clip_vision=clip_vision, image=pictures())
+        with pytest.raises(ValueError, match="reference image has only 50 x 4 pixels"):
+            run("StyleGuidance", clip_vision=load_clip_vision(), image=pictures(height=4))
