@@ -1,0 +1,226 @@
+"""Combined guidance, as a graph does it, on the small job; and the message of each combination that cannot be."""
+
+import json
+from types import SimpleNamespace
+
+import comfy.model_management
+import pytest
+import torch
+
+import nodes as host_nodes
+
+
+def pictures(seed=0, batch=1, size=40):
+    return torch.rand(batch, size, size, 3, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.fixture
+def other(run, job):
+    """A second identity of the same discriminator."""
+    return run("EncodeReferenceIdentity", discriminator=job.discriminator, images=pictures(seed=4)).result[0]
+
+
+@pytest.fixture
+def colors(run):
+    return run("ColorGuidance", image=pictures(seed=8)).result[0]
+
+
+def half(side, size=64):
+    mask = torch.zeros(1, size, size)
+    mask[..., slice(0, size // 2) if side == "left" else slice(size // 2, None)] = 1
+    return mask
+
+
+def parts_of(report):
+    return json.loads(report.to_json())["parts"]
+
+
+class TestCombine:
+    def test_each_optional_socket_takes_an_identity_or_guidance(self, nodes):
+        inputs = nodes["CombineGuidance"].INPUT_TYPES()
+        assert [name for name in inputs["required"] if name.startswith("guidance")] == ["guidance_1"]
+        sockets = {**inputs["required"], **inputs["optional"]}
+        for number in (1, 2, 3, 4):
+            assert sockets[f"guidance_{number}"][0] == "RECTIFID_IDENTITY,RECTIFID_GUIDANCE"
+
+    def test_one_alone_is_as_without_the_node(self, run, sample, job):
+        (guidance,) = run("CombineGuidance", guidance_1=job.identity).result
+        plain, combined = (sample(guidance=each) for each in (job.identity, guidance))
+        torch.testing.assert_close(combined.result[0]["samples"], plain.result[0]["samples"])
+        assert combined.result[2].similarity == plain.result[2].similarity
+
+    def test_one_left_and_one_right(self, run, sample, job, other):
+        parts = [
+            run("IdentityGuidance", identity=identity, mask=half(side)).result[0]
+            for identity, side in ((job.identity, "left"), (other, "right"))
+        ]
+        (guidance,) = run("CombineGuidance", guidance_1=parts[0], guidance_2=parts[1]).result
+        report = sample(guidance=guidance, iterations=5).result[2]
+        parts = parts_of(report)
+        assert list(parts) == ["guidance_1", "guidance_2"]
+        for part in parts.values():
+            assert part["similarity"][-1] > part["similarity"][0]
+        mean = [(a[0] + b[0]) / 2 for a, b in zip(*(part["similarity"] for part in parts.values()), strict=True)]
+        assert [row[0] for row in report.similarity] == pytest.approx(mean)
+        assert list(report.settings["discriminators"]) == ["recogniser"]
+        assert "guidance_2: similarity" in report.text()
+
+    def test_each_of_a_batch_for_itself(self, run, sample, job, other):
+        (guidance,) = run("CombineGuidance", guidance_1=job.identity, guidance_2=other).result
+        alone = sample(guidance=guidance).result[0]["samples"]
+        job.latent = {"samples": torch.zeros(2, 16, 8, 8)}
+        both = sample(guidance=guidance).result[0]["samples"]
+        torch.testing.assert_close(both[:1], alone, rtol=1e-3, atol=1e-3)
+        assert not torch.allclose(both[0], both[1])
+
+    def test_beside_colors(self, run, sample, job, colors):
+        (guidance,) = run("CombineGuidance", guidance_1=colors, weight_1=0.5, guidance_4=job.identity).result
+        report = sample(guidance=guidance, iterations=6, guidance_scale=1.0, views=0).result[2]
+        parts = parts_of(report)
+        assert list(parts) == ["guidance_1", "guidance_4"]
+        assert all(part["energy"][-1] < part["energy"][0] for part in parts.values())
+        assert report.similarity == [*map(list, parts["guidance_4"]["similarity"])], "the identity decides"
+        expected = 0.5 * parts["guidance_1"]["energy"][0][0] + parts["guidance_4"]["energy"][0][0]
+        assert report.energy[0][0] == pytest.approx(expected)
+
+    def test_what_starts_later_changes_nothing_before(self, run, sample, job, colors):
+        def images(**inputs):
+            (guidance,) = run("CombineGuidance", guidance_1=job.identity, guidance_2=colors, **inputs).result
+            return sample(guidance=guidance, iterations=3).result[2].energy
+
+        (alone,) = run("CombineGuidance", guidance_1=job.identity).result
+        alone = sample(guidance=alone, iterations=3).result[2].energy
+        later = images(start_2=2)
+        assert later[:2] == alone[:2] and later[2] != alone[2]
+        assert images(start_2=0)[0] != alone[0]
+        assert images(weight_2=0.0) == alone
+
+    def test_one_node_after_another(self, run, sample, job, other, colors):
+        (inner,) = run("CombineGuidance", guidance_1=job.identity, guidance_2=other, weight_2=0.5).result
+        (outer,) = run("CombineGuidance", guidance_1=inner, weight_1=2.0, guidance_2=colors).result
+        (flat,) = run(
+            "CombineGuidance", guidance_1=job.identity, weight_1=2.0, guidance_2=other, guidance_3=colors
+        ).result
+        nested, plain = (sample(guidance=each).result for each in (outer, flat))
+        assert list(parts_of(nested[2])) == ["guidance_1/guidance_1", "guidance_1/guidance_2", "guidance_2"]
+        torch.testing.assert_close(nested[0]["samples"], plain[0]["samples"])
+
+    def test_without_iterations_it_is_ksampler(self, run, sample, job, other):
+        (guidance,) = run("CombineGuidance", guidance_1=job.identity, guidance_2=other).result
+        assert torch.equal(sample(guidance=guidance, iterations=0).result[0]["samples"], job.ksampler())
+
+
+class TestMask:
+    def test_only_what_it_covers_is_looked_at(self, run, job, sample):
+        (left,) = run("IdentityGuidance", identity=job.identity, mask=half("left", 32)).result
+        energy = left.energy(views=0)
+        with torch.inference_mode(False):
+            image = pictures(size=64).movedim(-1, 1).clone().requires_grad_()
+            (slope,) = torch.autograd.grad(energy(image, 0).energy.sum(), image)
+        assert slope[..., :32].any() and not slope[..., 32:].any()
+        whole, part = (sample(guidance=each).result[0]["samples"] for each in (job.identity, left))
+        assert not torch.equal(whole, part)
+
+    def test_a_mask_from_the_hosts_nodes(self, run, sample, job):
+        from comfy_extras.nodes_mask import SolidMask
+
+        node = SolidMask()
+        solid = getattr(node, "solid", None) or node.execute
+        mask = solid(1.0, 128, 128)[0]
+        (everywhere,) = run("IdentityGuidance", identity=job.identity, mask=mask).result
+        latents = [sample(guidance=each).result[0]["samples"] for each in (job.identity, everywhere)]
+        torch.testing.assert_close(*latents)
+
+    @pytest.mark.parametrize(
+        ("mask", "message"),
+        [
+            (torch.zeros(1, 64, 64), "the mask is empty: paint over where the identity shall be, or disconnect"),
+            (torch.ones(3, 64, 64), "there are 3 masks: connect one"),
+        ],
+    )
+    def test_masks_that_cannot_be_meant(self, run, job, mask, message):
+        with pytest.raises(ValueError, match=message):
+            run("IdentityGuidance", identity=job.identity, mask=mask)
+
+    def test_a_mask_of_another_shape(self, run, sample, job):
+        (guidance,) = run("IdentityGuidance", identity=job.identity, mask=torch.ones(1, 64, 96)).result
+        for each in (guidance, run("CombineGuidance", guidance_1=guidance).result[0]):
+            with pytest.raises(ValueError, match="mask has 96 x 64 pixels and the picture 64 x 64: they must have"):
+                sample(guidance=each)
+
+
+class TestRefusals:
+    def test_nothing_weighs_anything(self, run, job):
+        with pytest.raises(ValueError, match="all weights are 0, so there is nothing to guide"):
+            run("CombineGuidance", guidance_1=job.identity, weight_1=0.0)
+
+    def test_nothing_is_connected(self, run):
+        with pytest.raises(ValueError, match="nothing is connected: connect at least one"):
+            run("CombineGuidance")
+
+    def test_a_discriminator_that_is_gone(self, run, sample, job, pack):
+        from dataclasses import replace
+
+        gone = replace(job.identity, discriminator=job.discriminator._discriminator)
+        (guidance,) = run("CombineGuidance", guidance_1=job.identity, guidance_2=gone).result
+        with pytest.raises(ValueError, match="The discriminator recogniser .* not loaded .*Run the node that loads it"):
+            sample(guidance=guidance)
+
+    def test_the_host_may_unload_in_between(self, run, sample, job, other):
+        (guidance,) = run("CombineGuidance", guidance_1=job.identity, guidance_2=other).result
+        before = sample(guidance=guidance).result[0]["samples"]
+        comfy.model_management.unload_all_models()
+        assert torch.equal(sample(guidance=guidance).result[0]["samples"], before)
+
+
+class TestPeople:
+    """A detector that plays a script stands before the small recogniser."""
+
+    @pytest.fixture
+    def people(self, job, pack, monkeypatch):
+        Region = pack("rectifid_core.regions").Region
+        left, right = Region((0, 0, 32, 64), 0.9), Region((32, 0, 64, 64), 0.8)
+        eye = job.discriminator._discriminator
+        encode = pack("nodes.host.discriminator").encode_images
+        seen = SimpleNamespace(regions=[left, right], left=left, right=right)
+        seen.identities = [encode(job.discriminator, pictures(seed=seed)) for seed in (4, 5)]
+        monkeypatch.setattr(eye, "detects", True, raising=False)
+        monkeypatch.setattr(eye, "noun", "face", raising=False)
+        monkeypatch.setattr(eye, "locate", lambda image, query=None: [seen.regions] * len(image), raising=False)
+        return seen
+
+    def guidance(self, run, people):
+        first, second = people.identities
+        return run("CombineGuidance", guidance_1=first, guidance_2=second).result[0]
+
+    def test_two_faces_for_two_people(self, run, sample, people):
+        report = sample(guidance=self.guidance(run, people), iterations=4).result[2]
+        for part in parts_of(report).values():
+            assert part["found"] == [[True]] * 5 and part["similarity"][-1] > part["similarity"][0]
+
+    def test_one_face_for_two_people(self, run, sample, people, caplog):
+        people.regions = [people.left]
+        latent, image, report = sample(guidance=self.guidance(run, people), iterations=4).result
+        found = [part["found"][0][0] for part in parts_of(report).values()]
+        assert sorted(found) == [False, True] and report.found == [[True]] * 5
+        assert report.similarity[-1] > report.similarity[0]
+        missing = f"guidance_{found.index(False) + 1}"
+        assert f"What {missing} shall guide is not in the unguided picture; the others" in caplog.text
+        assert f"{missing}: not found in the picture, which is guided without it" in report.text()
+
+    def test_no_face_for_two_people(self, run, sample, people):
+        people.regions = []
+        with pytest.raises(ValueError, match="There is no face in the unguided picture"):
+            sample(guidance=self.guidance(run, people))
+
+    def test_no_face_where_the_mask_is(self, run, sample, people):
+        people.regions = [people.left]
+        (guidance,) = run("IdentityGuidance", identity=people.identities[0], mask=half("right")).result
+        with pytest.raises(ValueError, match="no face in the unguided picture.*it counts only where the mask is"):
+            sample(guidance=guidance)
+
+
+def test_the_latent_goes_on_in_the_host(run, sample, job, other):
+    (guidance,) = run("CombineGuidance", guidance_1=job.identity, guidance_2=other).result
+    latent = sample(guidance=guidance).result[0]
+    assert host_nodes.VAEDecode().decode(job.vae, latent)[0].shape == (1, 64, 64, 3)
