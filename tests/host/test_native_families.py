@@ -382,6 +382,25 @@ def test_the_gradient(native, pack, brightness, look_inside):
         assert computed == pytest.approx(difference, abs=1e-2 * norm)
 
 
+def test_the_gradient_in_half_precision(native, pack, brightness, look_inside):
+    """Like the one in float32; bfloat16 also rounds what FLUX is told of its guidance, which is another picture."""
+    gradients = []
+
+    def probe(flow, decode, energy, z0):
+        nothing, scale = [torch.zeros_like(z0)] * len(flow), pack("nodes.host.sampler").LOSS_SCALE
+        windowed = pack("rectifid_core.gradient").windowed
+        gradients.append(windowed(flow, decode, energy, z0, nothing, 0, scale)[3][0].flatten())
+
+    look_inside(probe)  # for all runs of this test
+    for dtype in (torch.float32, torch.float16, torch.bfloat16):
+        model = native.model.clone()
+        model.set_model_compute_dtype(dtype)
+        native.guide(model, energy=brightness, iterations=1)
+    exact, half, brain = gradients
+    assert torch.cosine_similarity(exact, half, dim=0) > 0.999
+    assert torch.cosine_similarity(exact, brain, dim=0) > 0.93
+
+
 def test_the_pictures_are_the_hosts(native):
     """The unguided one, that guidance starts from, and the guided one of the latent that is returned."""
     latent, image = native.guide()
