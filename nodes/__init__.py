@@ -9,6 +9,7 @@ from .guidance import CombineGuidance
 from .identity import EncodeReferenceIdentity, IdentityGuidance, LoadIdentity, MeasureIdentity, SaveIdentity
 from .report import PlotConvergence
 from .sampler import AnchoredRectifiedSampler
+from .segmentation import SegmentationGuidance
 from .style import StyleGuidance
 from .subjects import LoadSubjectDiscriminator
 
@@ -24,6 +25,7 @@ NODES = [
     IdentityGuidance,
     ColorGuidance,
     StyleGuidance,
+    SegmentationGuidance,
     CombineGuidance,
     AnchoredRectifiedSampler,
     PlotConvergence,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from ..rectifid_core.guidance import IdentityGuidance
+from ..rectifid_core.style import StyleGuidance as GuidanceByStyle
 from .host.discriminator import encode_images
 from .host.style import FEATURES, StyleDiscriminator
 from .types import Guidance
@@ -38,4 +38,4 @@ class StyleGuidance(io.ComfyNode):
 
     @classmethod
     def execute(cls, clip_vision, image, features) -> io.NodeOutput:
-        return io.NodeOutput(IdentityGuidance(encode_images(StyleDiscriminator(clip_vision, features), image)))
+        return io.NodeOutput(GuidanceByStyle(encode_images(StyleDiscriminator(clip_vision, features), image)))

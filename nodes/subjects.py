@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
 from pathlib import Path
 
-import folder_paths
 import torch
 from comfy_api.latest import io
-from huggingface_hub import constants
 
 from ..rectifid_core import subject_detector, subjects
-from ..rectifid_core.pretrained import PretrainedError, find_cached, find_folders
+from ..rectifid_core.pretrained import PretrainedError
+from .folders import FOLDER, files_of, folder_of, folders, names
 from .host.discriminator import PRECISIONS, HostedDiscriminator
 from .types import Discriminator
 
-FOLDER = "transformers"
-NO_EMBEDDER = "no embedder found"
 NO_DETECTOR = "none"
-folder_paths.add_model_folder_path(FOLDER, os.path.join(folder_paths.models_dir, FOLDER))
 
 
 class LoadSubjectDiscriminator(io.ComfyNode):
     @classmethod
     def define_schema(cls):
-        embedders = list(_folders(subjects.CLASSES)) or [NO_EMBEDDER]
+        embedders = names(subjects.CLASSES, "embedder")
         return io.Schema(
             node_id="LoadSubjectDiscriminator",
             display_name="Load Subject Discriminator",
@@ -42,7 +36,7 @@ class LoadSubjectDiscriminator(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "detector",
-                    options=[NO_DETECTOR, *_folders(subject_detector.CLASSES)],
+                    options=[NO_DETECTOR, *folders(subject_detector.CLASSES)],
                     default=NO_DETECTOR,
                     tooltip="Finds the subject, by words in the reference and by its look in the new picture: a folder "
                     "with OWL-ViT or OWLv2. none looks at the middle of each picture.",
@@ -80,8 +74,7 @@ class LoadSubjectDiscriminator(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, embedder: str, detector: str, **_):
-        folders = filter(None, (_embedder(embedder), _detector(detector)))
-        return [[str(file), file.stat().st_mtime] for folder in folders for file in sorted(folder.iterdir())]
+        return files_of(*filter(None, (_embedder(embedder), _detector(detector))))
 
     @classmethod
     def execute(cls, embedder, detector, precision, detection_threshold) -> io.NodeOutput:
@@ -96,35 +89,10 @@ class LoadSubjectDiscriminator(io.ComfyNode):
 
 
 def _embedder(name: str) -> Path:
-    return _folder(name, subjects.CLASSES, "embedder", subjects.EXAMPLE)
+    return folder_of(name, subjects.CLASSES, "embedder", subjects.EXAMPLE)
 
 
 def _detector(name: str) -> Path | None:
     if name == NO_DETECTOR:
         return None
-    return _folder(name, subject_detector.CLASSES, "detector", subject_detector.EXAMPLE)
-
-
-def _folder(name: str, classes: Mapping[str, str], what: str, example: str) -> Path:
-    """By its name, or else by the last part of it, since not everybody keeps the author's name."""
-    folders = _folders(classes)
-    by_last_part = {known.split("/")[-1]: folder for known, folder in reversed(folders.items())}
-    folder = folders.get(name) or by_last_part.get(name.split("/")[-1])
-    if folder is None:
-        raise PretrainedError(
-            f"There is no {what if name == NO_EMBEDDER else f'{what} {name}'} in {' or '.join(map(str, _roots()))} or "
-            f"in Hugging Face's cache, {constants.HF_HUB_CACHE}. Put a folder there with all files of a repository "
-            f"(config.json, model.safetensors and the small ones), {example}. Then reload the list (press R)."
-        )
-    return folder
-
-
-def _folders(classes: Mapping[str, str]) -> dict[str, Path]:
-    """All there are of these kinds, those in the models folder first."""
-    own = find_folders(_roots(), classes)
-    cached = find_cached(Path(constants.HF_HUB_CACHE), classes)
-    return own | {name: folder for name, folder in cached.items() if name not in own}
-
-
-def _roots() -> list[Path]:
-    return [Path(folder) for folder in folder_paths.get_folder_paths(FOLDER)]
+    return folder_of(name, subject_detector.CLASSES, "detector", subject_detector.EXAMPLE)

@@ -24,7 +24,7 @@ def write_embedder(folder: Path, kind: str = "dinov2", side: int = 28, **saving)
         network = transformers.Dinov2WithRegistersModel(transformers.Dinov2WithRegistersConfig(**shape))
     else:
         network = transformers.Dinov2Model(transformers.Dinov2Config(**shape))
-    _scatter(network, seed=1).save_pretrained(folder, **saving)
+    scatter(network, seed=1).save_pretrained(folder, **saving)
     processor = transformers.BitImageProcessor(
         size={"shortest_edge": side + 4},
         crop_size={"height": side, "width": side},
@@ -48,7 +48,7 @@ def write_detector(folder: Path, kind: str = "owlvit", side: int = 64, **saving)
     else:
         config = transformers.OwlViTConfig(text_config=text, vision_config=vision, projection_dim=32)
         network = transformers.OwlViTForObjectDetection(config)
-    _scatter(network, seed=2).save_pretrained(folder, **saving)
+    scatter(network, seed=2).save_pretrained(folder, **saving)
     image_processor(kind, side).save_pretrained(folder)
     return network
 
@@ -60,7 +60,7 @@ def image_processor(kind: str, side: int = 64):
     return transformers.OwlViTImageProcessor(size=size, crop_size=size)
 
 
-def _scatter(network: nn.Module, seed: int) -> nn.Module:
+def scatter(network: nn.Module, seed: int) -> nn.Module:
     """Weights large enough that different pictures give different answers."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():

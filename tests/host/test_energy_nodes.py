@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from pathlib import Path
 
 import comfy.clip_vision
 import comfy.model_management
+import folder_paths
+import huggingface_hub
 import pytest
 import torch
 
 import nodes as host_nodes
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))  # appended: nothing of the host gets shadowed
+from segmenter_folders import LABELS, write_segmenter  # noqa: E402
 
 WEIGHTS = Path(__file__).parents[2] / "demo" / "weights"
 needs_weights = pytest.mark.skipif(not (WEIGHTS / "flow.safetensors").exists(), reason="demo/weights is not here")
@@ -151,7 +158,7 @@ class TestStyle:
         clip_vision, image = load_clip_vision(), pictures(2, 28, 28)
         (guidance,) = run("StyleGuidance", clip_vision=clip_vision, image=image).result
         expected = torch.nn.functional.normalize(clip_vision.encode_image(image).image_embeds, dim=1)
-        torch.testing.assert_close(guidance.identity.embeddings, expected.clone(), atol=2e-2, rtol=0)
+        torch.testing.assert_close(guidance.reference.embeddings, expected.clone(), atol=2e-2, rtol=0)
         assert guidance.energy(views=0)(image.movedim(-1, 1).clone(), 0).similarity.max() < 1  # to the mean of two
         (one,) = run("StyleGuidance", clip_vision=clip_vision, image=image[:1]).result
         seen = one.energy(views=0)(image[:1].movedim(-1, 1).clone(), 0)
@@ -213,3 +220,89 @@ class TestStyle:
             run("StyleGuidance", clip_vision=clip_vision, image=pictures())
         with pytest.raises(ValueError, match="reference image has only 50 x 4 pixels"):
             run("StyleGuidance", clip_vision=load_clip_vision(), image=pictures(height=4))
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    root = tmp_path_factory.mktemp("transformers")
+    with torch.inference_mode(False):
+        write_segmenter(root / "segformer-b0")
+        write_segmenter(root / "facebook" / "mask2former", "mask2former")
+    return root
+
+
+class TestSegmentation:
+    @pytest.fixture(autouse=True)
+    def models(self, written, tmp_path, monkeypatch):
+        """The models folder has both; the Hugging Face cache is not there."""
+        monkeypatch.setitem(folder_paths.folder_names_and_paths, "transformers", ([str(written)], set()))
+        monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+        return written
+
+    @pytest.fixture
+    def guide(self, run):
+        def guide(**changes):
+            mask = torch.zeros(1, 32, 32)
+            mask[:, :, :16] = 1
+            inputs = {"segmenter": "segformer-b0", "mask": mask, "label": "sky", **changes}
+            return run("SegmentationGuidance", **inputs).result[0]
+
+        return guide
+
+    def test_the_list_has_what_is_in_the_folders(self, nodes):
+        options = nodes["SegmentationGuidance"].INPUT_TYPES()["required"]["segmenter"][1]["options"]
+        assert sorted(options) == ["facebook/mask2former", "segformer-b0"]
+
+    @pytest.mark.parametrize("segmenter", ["segformer-b0", "facebook/mask2former"])
+    def test_it_moves_the_label_under_the_mask(self, guide, sample, segmenter):
+        report = sample(guidance=guide(segmenter=segmenter), iterations=4).result[2]
+        assert min(row[0] for row in report.energy[1:]) < report.energy[0][0]
+        assert list(report.settings["discriminators"]) == [segmenter.split("/")[-1]]
+
+    def test_afterwards_the_host_has_its_network_as_before(self, guide, sample, job):
+        guidance = guide()
+        (network,) = guidance.segmenter.networks
+        before = {name: weight.clone() for name, weight in network.state_dict().items()}
+        first, again = (sample(guidance=guidance).result[1] for _ in range(2))
+        assert torch.equal(first, again)
+        assert all(torch.equal(before[name], weight) for name, weight in network.state_dict().items())
+        (patcher,) = guidance.segmenter.patchers
+        assert patcher in [each.model for each in comfy.model_management.current_loaded_models]
+        assert job.ksampler().isfinite().all()
+
+    def test_a_changed_folder_is_loaded_again(self, nodes, models):
+        fingerprint = nodes["SegmentationGuidance"].fingerprint_inputs
+        before = fingerprint(segmenter="segformer-b0", label="sky")
+        assert fingerprint(segmenter="nvidia/segformer-b0", label="sky") == before
+        os.utime(models / "segformer-b0" / "model.safetensors", (1e9, 1e9))
+        assert fingerprint(segmenter="segformer-b0", label="sky") != before
+
+    def test_bad_inputs(self, guide, nodes, models):
+        with pytest.raises(ValueError, match=f"no label 'unicorn'; it knows {', '.join(LABELS)}"):
+            guide(label="unicorn")
+        with pytest.raises(ValueError, match="the mask is empty: paint over where sky shall be"):
+            guide(mask=torch.zeros(1, 64, 64))
+        with pytest.raises(ValueError, match="there are 2 masks: connect one"):
+            guide(mask=torch.ones(2, 8, 8))
+        said = nodes["SegmentationGuidance"].validate_inputs(segmenter="nvidia/segformer-b5")
+        assert f"There is no segmenter nvidia/segformer-b5 in {models}" in said and "model.safetensors" in said
+        assert nodes["SegmentationGuidance"].validate_inputs(segmenter="nvidia/segformer-b0") is True
+
+    def test_no_folder_at_all(self, nodes, guide, monkeypatch, tmp_path):
+        monkeypatch.setitem(folder_paths.folder_names_and_paths, "transformers", ([str(tmp_path / "empty")], set()))
+        (placeholder,) = nodes["SegmentationGuidance"].INPUT_TYPES()["required"]["segmenter"][1]["options"]
+        with pytest.raises(ValueError, match=f"There is no segmenter in {tmp_path / 'empty'}"):
+            guide(segmenter=placeholder)
+
+
+class TestTogether:
+    def test_the_identity_says_which_picture_is_the_best(self, run, sample, job, load_clip_vision):
+        colour = run("ColorGuidance", image=plain(0.9, 0.1, 0.1)).result[0]
+        style = run("StyleGuidance", clip_vision=load_clip_vision(), image=pictures()).result[0]
+        (both,) = run("CombineGuidance", guidance_1=colour, guidance_2=style, guidance_3=job.identity).result
+        report = sample(guidance=both, iterations=4).result[2]
+        alone = sample(guidance=job.identity, iterations=4).result[2]
+        assert report.similarity[0] == alone.similarity[0] and report.similarity[-1] != alone.similarity[-1]
+        assert len(report.settings["discriminators"]) == 2
+        one, two, three = (report.parts[f"guidance_{number}"]["similarity"] for number in (1, 2, 3))
+        assert one[-1][0] > one[0][0] and two[-1][0] > two[0][0] and three == report.similarity

@@ -24,6 +24,7 @@ IDS = [
     "IdentityGuidance",
     "ColorGuidance",
     "StyleGuidance",
+    "SegmentationGuidance",
     "CombineGuidance",
     "AnchoredRectifiedSampler",
     "PlotConvergence",

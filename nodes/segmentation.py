@@ -1,0 +1,74 @@
+"""What shall be where in a picture, as guidance."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from comfy_api.latest import io
+
+from ..rectifid_core.pretrained import PretrainedError
+from ..rectifid_core.segmentation import CLASSES, EXAMPLE, load_segmenter
+from ..rectifid_core.segmentation import SegmentationGuidance as GuidanceBySegmentation
+from .folders import FOLDER, files_of, folder_of, names
+from .host.discriminator import HostedDiscriminator
+from .types import Guidance
+
+
+class SegmentationGuidance(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        segmenters = names(CLASSES, "segmenter")
+        return io.Schema(
+            node_id="SegmentationGuidance",
+            display_name="Segmentation Guidance",
+            category="RectifID",
+            description="Draws one kind of thing, such as sky or a person, to where a mask is, and nowhere else, as a "
+            f"segmenter sees it (SegFormer, Mask2Former), from a folder in models/{FOLDER} or in Hugging Face's cache. "
+            "Nothing is downloaded.",
+            inputs=[
+                io.Combo.Input(
+                    "segmenter",
+                    options=segmenters,
+                    default=segmenters[0],
+                    tooltip="Says what each pixel shows: a folder with SegFormer or Mask2Former, such as "
+                    "nvidia/segformer-b2-finetuned-ade-512-512.",
+                ),
+                io.Mask.Input("mask", tooltip="Where it shall be in the new picture; stretched to its size."),
+                io.String.Input(
+                    "label",
+                    default="person",
+                    tooltip="What shall be there: one of the segmenter's labels. A name that it does not know gets a "
+                    "message with those that it knows.",
+                ),
+            ],
+            outputs=[Guidance.Output(display_name="guidance", tooltip="For the guidance input of the sampler.")],
+        )
+
+    @classmethod
+    def validate_inputs(cls, segmenter: str | None = None):
+        """In the place of the host's own check, which cannot say where a missing folder is to be had."""
+        try:  # None: comes from another node
+            if segmenter is not None:
+                _folder(segmenter)
+        except PretrainedError as error:
+            return str(error)
+        return True
+
+    @classmethod
+    def fingerprint_inputs(cls, segmenter: str, **_):
+        return files_of(_folder(segmenter))
+
+    @classmethod
+    def execute(cls, segmenter, mask, label) -> io.NodeOutput:
+        masks = mask.reshape(-1, *mask.shape[-2:])
+        if len(masks) != 1:
+            raise ValueError(f"there are {len(masks)} masks: connect one, of where {label} shall be in every picture")
+        with torch.inference_mode(False):  # what is made here takes part in a gradient later
+            mask = masks[0].to("cpu", torch.float32, copy=True)
+            loaded = HostedDiscriminator(load_segmenter(_folder(segmenter)))
+            return io.NodeOutput(GuidanceBySegmentation(loaded, label, mask))
+
+
+def _folder(name: str) -> Path:
+    return folder_of(name, CLASSES, "segmenter", EXAMPLE)
