@@ -84,7 +84,7 @@ class Report:
 def _part_line(part: dict[str, list[list]], sample: int) -> str:
     energy, similarity, found = ([row[sample] for row in part[measure]] for measure in PART_MEASURES)
     if not any(found):
-        return "not found in the picture, which is guided without it"
+        return "never found in the picture"
     measure, values = ("energy", energy) if all(map(math.isnan, similarity)) else ("similarity", similarity)
     line = f"{measure} {values[0]:.3f} first, {values[-1]:.3f} last"
     return line if all(found) else f"{line}; not found in {found.count(False)} of {len(found)} pictures"

@@ -206,7 +206,7 @@ class TestPeople:
         assert report.similarity[-1] > report.similarity[0]
         missing = f"guidance_{found.index(False) + 1}"
         assert f"What {missing} shall guide is not in the unguided picture; the others" in caplog.text
-        assert f"{missing}: not found in the picture, which is guided without it" in report.text()
+        assert f"{missing}: never found in the picture" in report.text()
 
     def test_no_face_for_two_people(self, run, sample, people):
         people.regions = []
@@ -224,3 +224,44 @@ def test_the_latent_goes_on_in_the_host(run, sample, job, other):
     (guidance,) = run("CombineGuidance", guidance_1=job.identity, guidance_2=other).result
     latent = sample(guidance=guidance).result[0]
     assert host_nodes.VAEDecode().decode(job.vae, latent)[0].shape == (1, 64, 64, 3)
+
+
+@pytest.mark.parametrize("sides", [("left", "right"), ("right", "left")])
+def test_masks_swap_the_demos_people(nodes, run, sides):
+    """Two portraits side by side, drawn anew by half as two others, by the guiding recogniser's own word.
+
+    Measured: 0.82 to 0.92 on the own side, 0.23 to 0.40 on the other.  The demo model was not made for pictures this
+    wide, so that only the recogniser sees people in them.
+    """
+    model, clip, vae = nodes["LoadDemoModel"].execute().result
+    positive, negative = (
+        host_nodes.CLIPTextEncode().encode(clip, text)[0] for text in ("a person in a red hat, green background", "")
+    )
+    portraits = [run("DrawDemoPortrait", identity=5000003 + n).result[0] for n in (98, 99, 0, 4)]
+    scene, references = torch.cat(portraits[:2], dim=2), portraits[2:]
+    (eye,) = run("LoadEmbeddingDiscriminator", discriminator="embedded").result
+    people = [run("EncodeReferenceIdentity", discriminator=eye, images=each).result[0] for each in references]
+    masks = {"left": torch.zeros(1, 128, 256), "right": torch.zeros(1, 128, 256)}
+    masks["left"][..., :128], masks["right"][..., 128:] = 1, 1
+    guidances = [
+        run("IdentityGuidance", identity=each, mask=masks[side]).result[0]
+        for each, side in zip(people, sides, strict=True)
+    ]
+    image = run(
+        "AnchoredRectifiedSampler",
+        model=model,
+        positive=positive,
+        negative=negative,
+        latent_image=host_nodes.VAEEncode().encode(vae, scene)[0],
+        vae=vae,
+        guidance=run("CombineGuidance", guidance_1=guidances[0], guidance_2=guidances[1]).result[0],
+        seed=1,
+        iterations=6,
+        guidance_scale=2.0,
+        views=2,
+        denoise=0.5,
+    ).result[1]
+    halves = {"left": image[:, :, :128], "right": image[:, :, 128:]}
+    for person, own, others in zip(people, sides, sides[::-1], strict=True):
+        own, others = (run("MeasureIdentity", images=halves[side], identity=person).result[0] for side in (own, others))
+        assert own > 0.7 and own > others + 0.3
