@@ -27,6 +27,8 @@ NODES = [
     "ModelSamplingRectifiedFlow",
     "PlotConvergence",
     "SaveIdentity",
+    "SegmentationGuidance",
+    "StyleGuidance",
 ]
 
 
