@@ -32,7 +32,7 @@ class SegmentationGuidance(io.ComfyNode):
                     options=segmenters,
                     default=segmenters[0],
                     tooltip="Says what each pixel shows: a folder with SegFormer or Mask2Former, such as "
-                    "nvidia/segformer-b2-finetuned-ade-512-512.",
+                    "nvidia/segformer-b0-finetuned-ade-512-512.",
                 ),
                 io.Mask.Input("mask", tooltip="Where it shall be in the new picture; stretched to its size."),
                 io.String.Input(

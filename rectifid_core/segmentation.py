@@ -19,7 +19,7 @@ CLASSES = {
     "segformer": "SegformerForSemanticSegmentation",
     "mask2former": "Mask2FormerForUniversalSegmentation",
 }
-EXAMPLE = "for example nvidia/segformer-b2-finetuned-ade-512-512 on huggingface.co"
+EXAMPLE = "for example nvidia/segformer-b0-finetuned-ade-512-512 on huggingface.co"
 FACTOR = 100.0  # a class that is nowhere to be seen starts at a few hundred, one that is half there near 100
 DEFAULT = Preprocessing(512, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
