@@ -218,7 +218,7 @@ class AnchoredRectifiedSampler(io.ComfyNode):
             progress.show(iterate)
             if iterate.number == 0 and settings["iterations"] > 0:
                 if not iterate.found.all():
-                    noun = " or ".join(sorted({each.noun for each in discriminators}))
+                    noun = " or ".join(sorted({each.noun for each in discriminators if hasattr(each, "locate")}))
                     missing = _missing(iterate.found, noun)
                     if if_missing == "error":
                         raise ValueError(missing)
