@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import comfy.ops
 import comfy.sd
 import pytest
 import torch
@@ -53,6 +54,28 @@ def test_weights_in_eight_bits(job, parts, gradient):
     same = comfy.sd.load_diffusion_model_state_dict(back, model_options={"dtype": torch.float32})
     # not to the bit: the host casts an embedding through the weights' type
     assert alike(gradient(small), gradient(same)) > 0.999
+
+
+class Quantised(comfy.ops.manual_cast):
+    """Layers as GGUF packs bring them: whole numbers and a scale, made into a weight in each forward."""
+
+    class Linear(comfy.ops.manual_cast.Linear):
+        def _load_from_state_dict(self, state, prefix, *arguments):
+            weight = state[f"{prefix}weight"]
+            self.scale = weight.abs().amax(dim=1, keepdim=True) / 127
+            self.weight = torch.nn.Parameter((weight / self.scale).round().to(torch.int8), requires_grad=False)
+            bias = state.get(f"{prefix}bias")
+            self.bias = None if bias is None else torch.nn.Parameter(bias.clone(), requires_grad=False)
+
+        def forward(self, x):
+            return torch.nn.functional.linear(x, self.weight.to(x.dtype) * self.scale.to(x.dtype), self.bias)
+
+
+def test_weights_that_are_dequantised_on_the_fly(job, parts, gradient):
+    options = {"dtype": torch.float32, "custom_operations": Quantised}
+    small = comfy.sd.load_diffusion_model_state_dict(dict(parts.flow_state), model_options=options)
+    assert small.model.diffusion_model.joint_blocks[0].x_block.attn.qkv.weight.dtype == torch.int8
+    assert 0.99 < alike(gradient(small), gradient(job.model)) < 0.999999
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
