@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from .regions import Region
+from .regions import Region, check_mask
 
 CHOICES = ("only", "largest", "central", "leftmost", "index")
 
@@ -59,11 +59,7 @@ def choose(
 
 
 def _under(mask: Tensor, regions: list[Region], noun: str, size: tuple[int, int]) -> Region:
-    if tuple(mask.shape) != size:
-        raise ValueError(
-            f"the mask has {mask.shape[-1]} x {mask.shape[-2]} pixels and the image {size[1]} x {size[0]}; they must "
-            "be the same"
-        )
+    check_mask(mask, size)
 
     def covered(region: Region) -> float:
         left, top, right, bottom = (max(round(edge), 0) for edge in region.box)

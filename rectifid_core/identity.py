@@ -12,7 +12,7 @@ from torch import Tensor
 from .choice import choose
 from .discriminator import Discriminator
 from .images import as_rgb
-from .regions import Region, box_of
+from .regions import Region, box_of, check_mask
 
 MATCHINGS = ("mean", "nearest")
 
@@ -126,11 +126,7 @@ def _look(
             by, index = "index", 0  # words may fit several boxes around the same thing: the best is meant
         return regions, choose(regions, discriminator.noun, size, by=by, index=index, mask=mask)
     if mask is not None:
-        if tuple(mask.shape) != size:
-            raise ValueError(
-                f"the mask has {mask.shape[-1]} x {mask.shape[-2]} pixels and the image {size[1]} x {size[0]}; they "
-                "must be the same"
-            )
+        check_mask(mask, size)
         region = box_of(mask)
     else:
         region = discriminator.locate(image[None])[0][0]

@@ -58,6 +58,15 @@ def whole(image: Tensor) -> Region:
     return Region((0.0, 0.0, float(width), float(height)))
 
 
+def check_mask(mask: Tensor, size: tuple[int, int]) -> None:
+    """Raises ValueError, in a user's words, for a mask that is not of the image's size, (height, width)."""
+    if tuple(mask.shape) != size:
+        raise ValueError(
+            f"the mask has {mask.shape[-1]} x {mask.shape[-2]} pixels and the image {size[1]} x {size[0]}; they must "
+            "be the same"
+        )
+
+
 def box_of(mask: Tensor) -> Region:
     """The smallest box around what a mask ``(H, W)`` marks (above a half); ValueError for a mask that marks nothing."""
     rows, columns = torch.nonzero(mask > 0.5, as_tuple=True)

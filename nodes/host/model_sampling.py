@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from comfy.model_patcher import ModelPatcher
 from comfy.model_sampling import CONST, EPS, ModelSamplingDiscrete, ModelSamplingDiscreteFlow
-from torch import Tensor
+from torch import Tensor, nn
 
 from ...rectifid_core.perflow import TRAIN_STEPS, times
 
@@ -47,16 +47,17 @@ class PeRFlowSampling(ModelSamplingDiscrete, EPS):
 
 def with_rectified_flow(model: ModelPatcher) -> ModelPatcher:
     """A clone of MODEL, read as a 2-rectified flow."""
-    sampling = RectifiedFlowSampling()
-    model = model.clone()
-    model.add_object_patch("model_sampling", sampling)
-    return model
+    return _with_sampling(model, RectifiedFlowSampling())
 
 
 def with_perflow(model: ModelPatcher, prediction: str, windows: int, weights: str) -> ModelPatcher:
     """A clone of MODEL, read as a PeRFlow."""
     sampling = PeRFlowSampling(model.model.model_config)
     sampling.prediction, sampling.windows, sampling.weights = prediction, windows, weights
+    return _with_sampling(model, sampling)
+
+
+def _with_sampling(model: ModelPatcher, sampling: nn.Module) -> ModelPatcher:
     model = model.clone()
     model.add_object_patch("model_sampling", sampling)
     return model
