@@ -8,6 +8,8 @@ from pathlib import Path
 import folder_paths
 from comfy_api.latest import io
 
+from ..rectifid_core.discriminator import EmbeddingDiscriminator
+from ..rectifid_core.panels import PanelDiscriminator
 from .host.demo import weights
 from .host.discriminator import load_discriminator
 from .types import Discriminator
@@ -49,7 +51,8 @@ class LoadEmbeddingDiscriminator(io.ComfyNode):
                     "discriminator",
                     options=[EMBEDDED, *files],
                     default=EMBEDDED,
-                    tooltip=f"An ONNX file in models/{FOLDER}; 'embedded' recognises the people of the demo model.",
+                    tooltip=f"An ONNX file in models/{FOLDER}; 'embedded' recognises the people of the demo model, "
+                    "alone or side by side.",
                 ),
                 io.Int.Input(
                     "input_size",
@@ -97,6 +100,7 @@ class LoadEmbeddingDiscriminator(io.ComfyNode):
         loaded = load_discriminator(
             _path(discriminator),
             input_size,
+            PanelDiscriminator if discriminator == EMBEDDED else EmbeddingDiscriminator,
             mean=mean,
             std=std,
             channel_order=channel_order,

@@ -45,15 +45,15 @@ class HostedDiscriminator:
         return [fully_loaded(patcher) for patcher in self.patchers][0].load_device
 
 
-def load_discriminator(path: Path, size: int = 0, **settings: Any) -> HostedDiscriminator:
-    """The recogniser of an ONNX file; ``size`` 0 reads the input size from it, ``settings`` are the discriminator's."""
+def load_discriminator(
+    path: Path, size: int = 0, kind: type[EmbeddingDiscriminator] = EmbeddingDiscriminator, **settings: Any
+) -> HostedDiscriminator:
+    """The recogniser of an ONNX file; ``size`` 0 reads the input size from it, ``settings`` are its ``kind``'s."""
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     with torch.inference_mode(False):  # what is made here takes part in a gradient later
         network = load_onnx(path)
         return HostedDiscriminator(
-            EmbeddingDiscriminator(
-                network, name=path.stem, digest=digest, input_size=size or input_size(path), **settings
-            )
+            kind(network, name=path.stem, digest=digest, input_size=size or input_size(path), **settings)
         )
 
 
