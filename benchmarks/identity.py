@@ -22,6 +22,7 @@ from world import Triples, World, machine, similarity
 
 from rectifid_core.guidance import IdentityGuidance
 from rectifid_core.identity import encode_identity
+from rectifid_core.interfaces import Observation
 from rectifid_core.solver import RULES, Best, solve
 
 RESULTS = Path(__file__).parent / "results"
@@ -36,10 +37,15 @@ class Each:
         self.energies = energies
 
     def __call__(self, image, iteration):
-        seen = [energy(x[None], iteration) for energy, x in zip(self.energies, image, strict=True)]
-        return type(seen[0])(
-            *(torch.cat([getattr(one, name) for one in seen]) for name in ("energy", "similarity", "crop", "found"))
-        )
+        return stack([energy(x[None], iteration) for energy, x in zip(self.energies, image, strict=True)])
+
+
+def stack(seen: list[Observation]) -> Observation:
+    """What was seen of each sample, as of one batch."""
+    together = {
+        name: torch.cat([getattr(one, name) for one in seen]) for name in ("energy", "similarity", "crop", "found")
+    }
+    return Observation(**together, parts={name: stack([one.parts[name] for one in seen]) for name in seen[0].parts})
 
 
 def run(world: World, triples: Triples, settings: dict, iterations: int, batch: int = 16) -> dict:

@@ -21,14 +21,14 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "demo")]
 
 from autoencoder import Autoencoder  # noqa: E402
-from data import EVALUATION, TUNING  # noqa: E402
-from portrait import ATTRIBUTES, Identity, Scene, draw, write_prompt  # noqa: E402
+from data import EVALUATION, TUNING, draw_couple  # noqa: E402
+from portrait import ATTRIBUTES, Identity, Scene, draw, write_couple_prompt, write_prompt  # noqa: E402
 from text_encoder import TextEncoder  # noqa: E402
 from train_flow import BOUNDARIES, Tokens, Velocity  # noqa: E402
 from train_recognisers import by_attribute  # noqa: E402
 
-from rectifid_core.discriminator import EmbeddingDiscriminator  # noqa: E402
 from rectifid_core.onnx_network import load_onnx  # noqa: E402
+from rectifid_core.panels import PanelDiscriminator  # noqa: E402
 from rectifid_core.regions import whole  # noqa: E402
 
 WEIGHTS = ROOT / "demo" / "weights"
@@ -51,10 +51,8 @@ class World:
         self.tokenize = Tokens()
 
     @staticmethod
-    def recogniser(name: str) -> EmbeddingDiscriminator:
-        return EmbeddingDiscriminator(
-            load_onnx(WEIGHTS / f"recogniser_{name}.onnx"), name=name, digest="", input_size=64
-        )
+    def recogniser(name: str) -> PanelDiscriminator:
+        return PanelDiscriminator(load_onnx(WEIGHTS / f"recogniser_{name}.onnx"), name=name, digest="", input_size=64)
 
     def decode(self, z: Tensor) -> Tensor:
         """Model latents -> pictures in [0, 1]; the clamp keeps its gradient."""
@@ -135,11 +133,55 @@ class Triples:
         return len(self.prompts)
 
 
+@dataclass
+class Couples:
+    """n questions about two people: a reference picture of each new identity, a prompt for a picture of both, a noise;
+    and drawn pictures of both, as the yardstick."""
+
+    references: Tensor  # (2, n, 3, 128, 128)
+    others: Tensor  # (n, 3, 128, 256), the first of the two on the left
+    prompts: list[str]
+    noise: Tensor
+
+    @classmethod
+    def draw(cls, n: int, people: str) -> Couples:
+        references, others, prompts, noise = [], [], [], []
+        for seed in range(SEEDS[people] + 20_000, SEEDS[people] + 20_000 + n):
+            picture, identities, scenes = draw_couple(seed)
+            rng = np.random.default_rng([seed, 3])
+            references.append([np.asarray(draw(identity, Scene.sample(rng))) for identity in identities])
+            others.append(np.asarray(picture))
+            prompts.append(write_couple_prompt(*scenes)[0])
+            noise.append(torch.randn(16, 16, 32, generator=torch.Generator().manual_seed(seed)))
+        first, second, others = (
+            torch.from_numpy(np.stack(x)).permute(0, 3, 1, 2).float() / 255
+            for x in (*zip(*references, strict=True), others)
+        )
+        return cls(torch.stack([first, second]), others, prompts, torch.stack(noise))
+
+    def part(self, rows: slice) -> Couples:
+        return Couples(self.references[:, rows], self.others[rows], self.prompts[rows], self.noise[rows])
+
+    def __len__(self) -> int:
+        return len(self.prompts)
+
+
 @torch.no_grad()
 def similarity(discriminator, images: Tensor, references: Tensor) -> Tensor:
     """Cosine of each image to its own reference, (B,)."""
     embed = [discriminator.embed(discriminator.crop(x, [whole(x)] * len(x))) for x in (images, references)]
     return (embed[0] * embed[1]).sum(1)
+
+
+@torch.no_grad()
+def panel_similarity(discriminator: PanelDiscriminator, images: Tensor, references: Tensor) -> Tensor:
+    """Cosine of each panel of (B, 3, H, 2 H) to each of two references, (2, B, 3, H, H): (B, 2 people, 2 panels)."""
+    people = torch.stack([discriminator.embed(discriminator.crop(x, [whole(x)] * len(x))) for x in references], dim=1)
+    panels = [
+        discriminator.embed(discriminator.crop(images, list(place)))
+        for place in zip(*discriminator.locate(images), strict=True)
+    ]
+    return people @ torch.stack(panels, dim=2)
 
 
 def machine() -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
@@ -117,7 +118,6 @@ class Identity:
             freckles=bool(rng.random() < 0.25),
         )
 
-
     def twin(self, rng: np.random.Generator) -> Identity:
         """Somebody who differs in one trait, more often than not the skin: who is hard to tell apart."""
         if rng.random() < 0.6:
@@ -163,6 +163,13 @@ class Scene:
             light=pick(LIGHTS, "normal"),
         ).accident(rng)
 
+    def beside(self, rng: np.random.Generator) -> Scene:
+        """The scene of somebody else in the same picture: the same background and light, and its own of the rest."""
+        other = Scene.sample(rng)
+        shirt = other.shirt if other.shirt != self.background else self.shirt
+        shared = {name: getattr(self, name) for name in ("background", "position", "light", "side_light")}
+        return replace(other, shirt=shirt, **shared)
+
     def accident(self, rng: np.random.Generator) -> Scene:
         """The same named scene in another moment: another small shift, tilt, scale and side light."""
         shift_x, shift_y, tilt, scale, side_light = rng.uniform(-1, 1, 5)
@@ -179,23 +186,43 @@ def write_prompt(
 
     Each attribute is named with probability ``mention``; a center position and normal light are never named.
     """
-    named = {name: getattr(scene, name) for name in ATTRIBUTES if rng is None or rng.random() < mention}
+    named = _named(scene, ATTRIBUTES, rng, mention)
+    return _person(named) + _place(named), named
+
+
+def write_couple_prompt(
+    left: Scene, right: Scene, rng: np.random.Generator | None = None, mention: float = 1.0
+) -> tuple[str, tuple[dict[str, str], dict[str, str]]]:
+    """A prompt for two people side by side, the left one first, and the attributes that it names of each."""
+    own, shared = ("expression", "hat", "shirt"), ("background", "light")
+    each = [_named(scene, own, rng, mention) for scene in (left, right)]
+    place = _named(left, shared, rng, mention)
+    prompt = " next to ".join(_person(named) for named in each) + _place(place)
+    return prompt, tuple({**named, **place} for named in each)
+
+
+def _named(scene: Scene, names, rng: np.random.Generator | None, mention: float) -> dict[str, str]:
+    named = {name: getattr(scene, name) for name in names if rng is None or rng.random() < mention}
     for name, usual in (("position", "center"), ("light", "normal")):
         if named.get(name) == usual:
             del named[name]
+    return named
+
+
+def _person(named: dict[str, str]) -> str:
     person = f"{named['expression']} person" if "expression" in named else "person"
-    prompt = f"{'an' if person[0] in 'aeiou' else 'a'} {person}"
+    phrase = f"{'an' if person[0] in 'aeiou' else 'a'} {person}"
     if "hat" in named:
-        prompt += " without a hat" if named["hat"] == "none" else f" in a {named['hat']} hat"
+        phrase += " without a hat" if named["hat"] == "none" else f" in a {named['hat']} hat"
     if "shirt" in named:
-        prompt += f"{' and' if named.get('hat', 'none') != 'none' else ' in'} a {named['shirt']} shirt"
-    if "background" in named:
-        prompt += f", {named['background']} background"
-    if "position" in named:
-        prompt += f", on the {named['position']}"
-    if "light" in named:
-        prompt += f", {named['light']} light"
-    return prompt, named
+        phrase += f"{' and' if named.get('hat', 'none') != 'none' else ' in'} a {named['shirt']} shirt"
+    return phrase
+
+
+def _place(named: dict[str, str]) -> str:
+    phrase = f", {named['background']} background" if "background" in named else ""
+    phrase += f", on the {named['position']}" if "position" in named else ""
+    return phrase + (f", {named['light']} light" if "light" in named else "")
 
 
 def parse_prompt(prompt: str) -> dict[str, str]:
@@ -285,6 +312,21 @@ def _skin(tone: float) -> tuple[int, int, int]:
 
 def draw(identity: Identity, scene: Scene, size: int = 128) -> Image.Image:
     """The portrait, RGB, ``size`` x ``size`` pixels."""
+    return draw_together([(identity, scene)], size)
+
+
+def draw_together(people: Sequence[tuple[Identity, Scene]], size: int = 128) -> Image.Image:
+    """Portraits side by side in one picture, RGB, each ``size`` x ``size`` pixels, in the light of the first scene."""
+    pixels = np.concatenate([_paint(identity, scene, size) for identity, scene in people], axis=1)
+    light = people[0][1]
+    slope = np.linspace(-1, 1, pixels.shape[1], dtype=np.float32)[None, :, None]
+    ramp = 1.0 + 0.08 * light.side_light * slope
+    brightness = {"dim": 0.6, "normal": 1.0, "bright": 1.22}[light.light]
+    return Image.fromarray(np.clip(pixels * ramp * brightness, 0, 255).astype(np.uint8))
+
+
+def _paint(identity: Identity, scene: Scene, size: int) -> np.ndarray:
+    """One portrait before the light falls on it, (size, size, 3)."""
     canvas = _Canvas(size, COLORS[scene.background])
     shift = {"left": -0.16, "center": 0.0, "right": 0.16}[scene.position]
     canvas.pose(
@@ -298,10 +340,7 @@ def draw(identity: Identity, scene: Scene, size: int = 128) -> Image.Image:
     face.hair_in_front()
     if scene.hat != "none":
         face.hat()
-    pixels = np.asarray(canvas.image.reduce(SUPERSAMPLING), dtype=np.float32)
-    ramp = 1.0 + 0.08 * scene.side_light * np.linspace(-1, 1, size, dtype=np.float32)[None, :, None]
-    brightness = {"dim": 0.6, "normal": 1.0, "bright": 1.22}[scene.light]
-    return Image.fromarray(np.clip(pixels * ramp * brightness, 0, 255).astype(np.uint8))
+    return np.asarray(canvas.image.reduce(SUPERSAMPLING), dtype=np.float32)
 
 
 class _Face:

@@ -6,8 +6,9 @@
     COMFYUI_PATH=... python demo/train_flow.py reflow --minutes 10
     COMFYUI_PATH=... python demo/train_flow.py export
 
-z = (1 - sigma) x + sigma noise; the network predicts v = noise - x at timestep 1000 sigma.  The windows are the host's
-four steps of its `simple` schedule with SD3's shift of 3.  Each stage saves its state under demo/cache and resumes.
+Pictures of one person and, twice as wide, of two take turns.  z = (1 - sigma) x + sigma noise; the network predicts
+v = noise - x at timestep 1000 sigma.  The windows are the host's four steps of its `simple` schedule with SD3's shift
+of 3.  Each stage saves its state under demo/cache and resumes.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from torch.nn import functional as F
 
 WEIGHTS = CACHE.parent / "weights"
 DEPTH, TOKENS_ACROSS = 3, 16
+KINDS = ("scenes", "couples")  # of training pictures: latents of (16, 16, 16) and (16, 16, 32)
 SHIFT, WINDOWS = 3.0, 4
 GUIDANCE, STEPS_PER_WINDOW = 2.5, 4
 EMPTY = 0.1  # share of empty prompts, so that classifier-free guidance works
@@ -130,26 +132,30 @@ class Tokens:
 
 @torch.no_grad()
 def encode() -> None:
-    tokenize, prompts = Tokens(), json.loads((CACHE / "scenes.json").read_text())
-    tokens = np.array([[tokenize(prompt) for prompt in four] for four in prompts], dtype=np.uint16)
-    for four, ids in list(zip(prompts, tokens, strict=True))[:50]:
-        assert ids[0].tolist() == tokenize.whole(four[0]), four[0]
-    np.save(CACHE / "tokens.npy", tokens)
-    model = Autoencoder()
+    tokenize, model = Tokens(), Autoencoder()
     model.load_state_dict(load_file(WEIGHTS / "autoencoder.safetensors"))
-    pictures, latents = np.load(CACHE / "scenes.npy", mmap_mode="r"), []
-    for start in range(0, len(pictures), 100):
-        x = torch.from_numpy(np.array(pictures[start : start + 100])).permute(0, 3, 1, 2).float() / 127.5 - 1
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            latents.append(((model.encode(x).float() - model.HOST_SHIFT) * model.HOST_SCALE).half())
-    latents = torch.cat(latents)
-    print("latents", tuple(latents.shape), "mean", latents.float().mean().item(), "std", latents.float().std().item())
-    np.save(CACHE / "latents.npy", latents.numpy())
+    for kind in KINDS:
+        prompts = json.loads((CACHE / f"{kind}.json").read_text())
+        tokens = np.array([[tokenize(prompt) for prompt in four] for four in prompts], dtype=np.uint16)
+        for four, ids in list(zip(prompts, tokens, strict=True))[:50]:
+            assert ids[0].tolist() == tokenize.whole(four[0]), four[0]
+        np.save(CACHE / f"{kind}_tokens.npy", tokens)
+        pictures, latents = np.load(CACHE / f"{kind}.npy", mmap_mode="r"), []
+        for start in range(0, len(pictures), 100):
+            x = torch.from_numpy(np.array(pictures[start : start + 100])).permute(0, 3, 1, 2).float() / 127.5 - 1
+            with torch.autocast("cpu", dtype=torch.bfloat16):
+                latents.append(((model.encode(x).float() - model.HOST_SHIFT) * model.HOST_SCALE).half())
+        latents = torch.cat(latents)
+        print(kind, tuple(latents.shape), "mean", latents.float().mean().item(), "std", latents.float().std().item())
+        np.save(CACHE / f"{kind}_latents.npy", latents.numpy())
 
 
-def load_tokens() -> tuple[Tensor, list[int]]:
-    tokens = np.load(CACHE / "tokens.npy")
-    return torch.from_numpy(tokens.astype(np.int64)), sorted(set(np.unique(tokens).tolist()) - {49407})
+def load_tokens(kind: str) -> Tensor:
+    return torch.from_numpy(np.load(CACHE / f"{kind}_tokens.npy").astype(np.int64))
+
+
+def vocabulary() -> list[int]:
+    return sorted({token for kind in KINDS for token in np.unique(load_tokens(kind)).tolist()} - {49407})
 
 
 EMPTY_TOKENS = torch.tensor([49406] + [49407] * 76)
@@ -179,7 +185,7 @@ class Training:
             for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
                 optimizer.load_state_dict(saved)
             self.step, spent = state["step"], state["spent"]
-        model.flow.compile()  # a fifth faster here
+        model.flow.compile(dynamic=False)  # a fifth faster here
         torch.manual_seed(self.step + 1)
         self.start, self.loss = time.time() - spent, None
 
@@ -218,72 +224,74 @@ class Training:
 
 
 def load(name: str) -> Velocity:
-    model = Velocity(TextEncoder(load_tokens()[1]))
+    model = Velocity(TextEncoder(vocabulary()))
     model.load_state_dict(torch.load(CACHE / f"{name}.pt", weights_only=True)["average"])
     return model.eval().requires_grad_(False)
 
 
 def teacher(minutes: float, batch: int) -> None:
-    tokens, vocabulary = load_tokens()
-    latents = torch.from_numpy(np.load(CACHE / "latents.npy"))
+    tokens = [load_tokens(kind) for kind in KINDS]
+    latents = [torch.from_numpy(np.load(CACHE / f"{kind}_latents.npy")) for kind in KINDS]
     torch.manual_seed(0)
-    training = Training("teacher", Velocity(TextEncoder(vocabulary)), 1.2e-3, 0.999, minutes)
+    training = Training("teacher", Velocity(TextEncoder(vocabulary())), 1.2e-3, 0.999, minutes)
     for _ in training.steps():
-        at = torch.randint(len(latents), (batch,))
-        x, noise = latents[at].float(), torch.randn(batch, 16, 16, 16)
-        prompt = tokens[at, torch.randint(4, (batch,))]
-        prompt[torch.rand(batch) < EMPTY] = EMPTY_TOKENS
-        sigma = shift(
-            (torch.rand(1) + torch.arange(batch) / batch) % 1
-        )  # stratified: every batch sees all noise levels
+        people = 1 + training.step % 2
+        n = batch // people
+        at = torch.randint(len(latents[people - 1]), (n,))
+        x = latents[people - 1][at].float()
+        noise = torch.randn_like(x)
+        prompt = tokens[people - 1][at, torch.randint(4, (n,))]
+        prompt[torch.rand(n) < EMPTY] = EMPTY_TOKENS
+        sigma = shift((torch.rand(1) + torch.arange(n) / n) % 1)  # stratified: every batch sees all noise levels
         level = sigma.view(-1, 1, 1, 1)
         training.update(F.mse_loss(training.model((1 - level) * x + level * noise, sigma, prompt), noise - x))
 
 
 @torch.no_grad()
 def pairs(count: int, batch: int = 100) -> None:
-    """Trajectories of the teacher at the window boundaries: (count, 5, 16, 16, 16) float16, and their prompts'
-    tokens."""
-    model, (tokens, _) = load("teacher"), load_tokens()
-    torch.manual_seed(1)
-    states, prompts = [], []
-    for done in range(0, count, batch):
-        prompt = tokens[torch.randint(len(tokens), (batch,)), torch.randint(4, (batch,))]
-        empty = torch.rand(batch) < EMPTY
-        prompt[empty] = EMPTY_TOKENS
-        scale = torch.where(empty, 1.0, GUIDANCE).view(-1, 1, 1, 1)
-        z = torch.randn(batch, 16, 16, 16)
-        trajectory = [z.half()]
-        for start, end in zip(BOUNDARIES[:-1], BOUNDARIES[1:], strict=True):
-            sigmas = torch.linspace(start, end, STEPS_PER_WINDOW + 1)
-            for here, there in zip(sigmas[:-1], sigmas[1:], strict=True):
-                level = here.expand(2 * batch)
-                plain, named = model(
-                    torch.cat([z, z]), level, torch.cat([EMPTY_TOKENS.expand(batch, -1), prompt])
-                ).chunk(2)
-                z = z + (there - here) * (plain + scale * (named - plain))
-            trajectory.append(z.half())
-        states.append(torch.stack(trajectory, 1))
-        prompts.append(prompt)
-        print(f"{done + batch} of {count}", flush=True)
-    np.save(CACHE / "pairs.npy", torch.cat(states).numpy())
-    np.save(CACHE / "pairs_tokens.npy", torch.cat(prompts).numpy().astype(np.uint16))
+    """Trajectories of the teacher at the window boundaries, (count / people, 5, 16, 16, 16 * people) float16 for one
+    person and for two, and their prompts' tokens."""
+    model = load("teacher")
+    for people, kind in enumerate(KINDS, start=1):
+        torch.manual_seed(people)
+        tokens, n = load_tokens(kind), batch // people
+        states, prompts = [], []
+        for done in range(0, count // people, n):
+            prompt = tokens[torch.randint(len(tokens), (n,)), torch.randint(4, (n,))]
+            empty = torch.rand(n) < EMPTY
+            prompt[empty] = EMPTY_TOKENS
+            scale = torch.where(empty, 1.0, GUIDANCE).view(-1, 1, 1, 1)
+            z = torch.randn(n, 16, 16, 16 * people)
+            trajectory = [z.half()]
+            for start, end in zip(BOUNDARIES[:-1], BOUNDARIES[1:], strict=True):
+                sigmas = torch.linspace(start, end, STEPS_PER_WINDOW + 1)
+                for here, there in zip(sigmas[:-1], sigmas[1:], strict=True):
+                    both = torch.cat([EMPTY_TOKENS.expand(n, -1), prompt])
+                    plain, named = model(torch.cat([z, z]), here.expand(2 * n), both).chunk(2)
+                    z = z + (there - here) * (plain + scale * (named - plain))
+                trajectory.append(z.half())
+            states.append(torch.stack(trajectory, 1))
+            prompts.append(prompt)
+            print(f"{kind}: {done + n} of {count // people}", flush=True)
+        np.save(CACHE / f"{kind}_pairs.npy", torch.cat(states).numpy())
+        np.save(CACHE / f"{kind}_pairs_tokens.npy", torch.cat(prompts).numpy().astype(np.uint16))
 
 
 def reflow(minutes: float, batch: int) -> None:
-    states = torch.from_numpy(np.load(CACHE / "pairs.npy"))
-    tokens = torch.from_numpy(np.load(CACHE / "pairs_tokens.npy").astype(np.int64))
+    states = [torch.from_numpy(np.load(CACHE / f"{kind}_pairs.npy")) for kind in KINDS]
+    tokens = [torch.from_numpy(np.load(CACHE / f"{kind}_pairs_tokens.npy").astype(np.int64)) for kind in KINDS]
     training = Training("reflow", load("teacher").requires_grad_(True), 6e-4, 0.999, minutes)
     for _ in training.steps():
-        at, window = torch.randint(len(states), (batch,)), torch.arange(batch) % WINDOWS
-        z0, z1 = states[at, window].float(), states[at, window + 1].float()
-        u = torch.rand(batch) * (
-            torch.rand(batch) < 0.5
-        )  # half of them at the window's start, where a 4-step sampler looks
+        people = 1 + training.step % 2
+        n = batch // people
+        at, window = torch.randint(len(states[people - 1]), (n,)), torch.arange(n) % WINDOWS
+        z0, z1 = states[people - 1][at, window].float(), states[people - 1][at, window + 1].float()
+        # half of them at the window's start, where a 4-step sampler looks
+        u = torch.rand(n) * (torch.rand(n) < 0.5)
         s0, s1 = BOUNDARIES[window], BOUNDARIES[window + 1]
         place = u.view(-1, 1, 1, 1)
         target = (z1 - z0) / (s1 - s0).view(-1, 1, 1, 1)
-        error = training.model(z0 + place * (z1 - z0), s0 + u * (s1 - s0), tokens[at]) - target
+        error = training.model(z0 + place * (z1 - z0), s0 + u * (s1 - s0), tokens[people - 1][at]) - target
         training.update(error.square().mean())
 
 
@@ -292,7 +300,7 @@ def straightness(model: Velocity, count: int = 100, steps: int = 16) -> dict[str
     """E |(z_1 - z_0) - v|^2 per number along the flow's own trajectories (Liu et al. 2022), in one piece and within
     the windows, and the distance of the 4-step end from the 64-step end."""
     torch.manual_seed(2)
-    tokens = load_tokens()[0][-count:, 0]
+    tokens = load_tokens("scenes")[-count:, 0]
     z0 = torch.randn(count, 16, 16, 16)
 
     def euler(sigmas: Tensor) -> tuple[list[Tensor], list[Tensor]]:

@@ -10,7 +10,16 @@ import torch
 from safetensors.torch import load_file
 
 from demo.autoencoder import Autoencoder
-from demo.portrait import Identity, Scene, draw, draw_portrait, parse_prompt, write_prompt
+from demo.portrait import (
+    Identity,
+    Scene,
+    draw,
+    draw_portrait,
+    draw_together,
+    parse_prompt,
+    write_couple_prompt,
+    write_prompt,
+)
 from rectifid_core.discriminator import EmbeddingDiscriminator
 from rectifid_core.onnx_network import load_onnx
 from rectifid_core.regions import whole
@@ -46,9 +55,31 @@ def test_a_portrait_is_a_function_of_its_number_and_prompt():
     assert draw_portrait(7, "a person", size=64).size == (64, 64)
 
 
+def test_two_people_share_a_background_and_a_light():
+    rng = np.random.default_rng(3)
+    people = [Identity.sample(rng) for _ in range(2)]
+    left = Scene(expression="sad", hat="red", shirt="white", background="green", light="dim")
+    right = left.beside(rng)
+    assert (right.background, right.light, right.position) == ("green", "dim", "center")
+    picture = np.asarray(draw_together(list(zip(people, (left, right), strict=True))))
+    assert picture.shape == (128, 256, 3)
+    alone = [np.asarray(draw(*each)) for each in zip(people, (left, right), strict=True)]  # no side light: no slope
+    assert (picture[:, :128] == alone[0]).all()
+    assert np.abs(picture[:, 128:].astype(int) - alone[1]).mean() < 10  # on the right, the right end of its side light
+
+    prompt, named = write_couple_prompt(left, right)
+    first, second = prompt.split(" next to ")
+    assert first == "a sad person in a red hat and a white shirt" and second.endswith(", green background, dim light")
+    assert parse_prompt(second) == named[1] and named[0] == {
+        **parse_prompt(first),
+        "background": "green",
+        "light": "dim",
+    }
+
+
 @needs_weights
 def test_the_weights_are_small():
-    assert sum(file.stat().st_size for file in WEIGHTS.iterdir()) <= 24e6
+    assert sum(file.stat().st_size for file in WEIGHTS.rglob("*.*")) <= 24e6
 
 
 def new_people(count: int) -> torch.Tensor:

@@ -1,0 +1,153 @@
+"""Two identities in one picture: how alike each becomes, whether each keeps its place, and whether they can change it.
+
+    COMFYUI_PATH=... python benchmarks/two_people.py             # everything
+
+Each of n questions has two new identities with a reference picture each, a prompt for a picture of both, and a seed;
+the sampler has the quickstart's settings.  In `free` the guidance decides who stands where; in `placed` a mask puts the
+first on the left and the second on the right, and in `swapped` the other way round.
+
+gain, as in identity.py, of each of the two people at the place that guided for it.  assignment: the share of questions
+in which the judge, too, says that the two stand where the guidance saw them.  panels: the share of places that the
+judge finds more like the person whom the guidance wanted there than like the other.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+import torch
+from identity import Each
+from torch import Tensor
+from world import Couples, World, machine, panel_similarity
+
+from rectifid_core.guidance import IdentityGuidance, combine
+from rectifid_core.identity import encode_identity
+from rectifid_core.several import Share
+from rectifid_core.solver import Best, solve
+
+RESULTS = Path(__file__).parent / "results"
+AT = (0, 5, 10, 20, 40, 100)
+NAMES = ("first", "second")
+VIEWS, SCALE = 4, 2**0.5  # the quickstart's guidance scale 2, in units of the norm of a latent of two portraits
+ROWS = {"free": 100, "placed": 20, "swapped": 20}
+LEFT = torch.cat([torch.ones(128, 128), torch.zeros(128, 128)], dim=1)
+
+
+def guidance(world: World, references: Tensor, row: str):
+    """Both people of one question, (2, 3, 128, 128)."""
+    masks = {"free": (None, None), "placed": (LEFT, 1 - LEFT), "swapped": (1 - LEFT, LEFT)}[row]
+    each = [
+        IdentityGuidance(encode_identity(world.guide, [x]), mask=mask)
+        for x, mask in zip(references, masks, strict=True)
+    ]
+    return combine({name: (one, Share()) for name, one in zip(NAMES, each, strict=True)})
+
+
+def places(world: World, image: Tensor, parts) -> Tensor:
+    """Where the guidance looked for each of the two, (B, 2): 0 for the left panel, 1 for the right."""
+    panels = [world.guide.crop(image, list(place)) for place in zip(*world.guide.locate(image), strict=True)]
+    distance = [[(parts[name].crop - panel).abs().flatten(1).sum(dim=1) for panel in panels] for name in NAMES]
+    return torch.stack([torch.stack(each).argmin(dim=0) for each in distance], dim=1)
+
+
+def run(world: World, couples: Couples, row: str, iterations: int, batch: int = 8) -> dict:
+    """One row, and the pictures; at each recorded iteration of the best iterate so far."""
+    own, swapped, strangers, images, seconds = [], [], [], {}, 0.0
+    for start in range(0, len(couples), batch):
+        part = couples.part(slice(start, start + batch))
+        energies = [guidance(world, part.references[:, i], row).energy(VIEWS, 0) for i in range(len(part))]
+        best, seen, begin = Best(), [], time.perf_counter()
+        place = torch.zeros(len(part), 2, dtype=torch.long)
+        for iterate in solve(
+            world.flow(part.prompts),
+            world.decode,
+            Each(energies),
+            part.noise,
+            iterations=iterations,
+            gradient="full",
+            scale=SCALE,
+        ):
+            best.update(iterate)
+            now = places(world, iterate.image, iterate.parts)
+            place = now.where((best.number == iterate.number)[:, None], place)
+            if iterate.number in AT:
+                alike = panel_similarity(world.judge, best.image, part.references)  # (B, 2 people, 2 panels)
+                seen.append(alike.gather(2, place[:, :, None])[:, :, 0])
+                images.setdefault(iterate.number, []).append(best.image)
+        seconds += time.perf_counter() - begin
+        own.append(torch.stack(seen))
+        swapped.append(alike.gather(2, 1 - place[:, :, None])[:, :, 0])
+        strangers.append(alike.flip(1).gather(2, place[:, :, None])[:, :, 0])
+    own, swapped, strangers = torch.cat(own, dim=1), torch.cat(swapped), torch.cat(strangers)
+    result = {
+        "n": len(couples),
+        "iterations": [i for i in AT if i <= iterations],
+        "judge": own.mean(dim=1).tolist(),  # of each person, by iteration
+        "judge_sem": (own.std(dim=1) / len(couples) ** 0.5).tolist(),
+        "assignment": (own[-1].sum(dim=1) > swapped.sum(dim=1)).float().mean().item(),
+        "panels": (own[-1] > strangers).float().mean().item(),
+        "seconds_per_iteration": seconds / len(couples) / iterations,
+    }
+    return {"row": result, "images": {number: torch.cat(pictures) for number, pictures in images.items()}}
+
+
+def gains(row: dict, ceiling: list[float], iteration: int) -> list[float]:
+    """Of each of the two people."""
+    at = row["iterations"].index(iteration)
+    return [(g - u) / (c - u) for u, g, c in zip(row["judge"][0], row["judge"][at], ceiling, strict=True)]
+
+
+def grid(couples: Couples, images: dict[str, Tensor], path: Path, count: int = 6) -> None:
+    """A row for each question: the two references, the unguided picture, and the guided ones."""
+    from PIL import Image, ImageDraw
+
+    titles = {"free": "guided", "placed": "first left, second right", "swapped": "first right, second left"}
+    columns = {"first": couples.references[0], "second": couples.references[1], "unguided": images["unguided"]}
+    columns |= {title: images[name] for name, title in titles.items()}
+    count, side, head, foot = min(count, len(couples)), 120, 22, 16
+    widths = [side if pictures.shape[-1] == pictures.shape[-2] else 2 * side for pictures in columns.values()]
+    sheet = Image.new("RGB", (sum(widths), head + count * (side + foot)), "white")
+    pen, left = ImageDraw.Draw(sheet), 0
+    for (title, pictures), width in zip(columns.items(), widths, strict=True):
+        pen.text((left + 6, 5), title, fill="black", font_size=13)
+        for y in range(count):
+            picture = Image.fromarray((pictures[y].clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy())
+            picture = picture.resize((width - 4, side - 4), Image.Resampling.LANCZOS)
+            sheet.paste(picture, (left + 2, head + y * (side + foot) + 2))
+        left += width
+    for y in range(count):
+        pen.text((6, head + y * (side + foot) + side - 1), couples.prompts[y], fill="black", font_size=11)
+    sheet.save(path)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--n", type=int, default=64)
+    parser.add_argument("--only", choices=ROWS)
+    arguments = parser.parse_args()
+    torch.set_grad_enabled(False)
+    world, path = World(), RESULTS / "two_people.json"
+    couples = Couples.draw(arguments.n, "evaluation")
+    drawn = panel_similarity(world.judge, couples.others, couples.references)
+    ceiling = [drawn[:, 0, 0].mean().item(), drawn[:, 1, 1].mean().item()]
+    results = json.loads(path.read_text()) if path.exists() else {"rows": {}}
+    results |= {"machine": machine(), "ceiling": ceiling}
+    images = {}
+    for name, iterations in ROWS.items():
+        if arguments.only in (None, name):
+            done = run(world, couples, name, iterations)
+            row = done["row"]
+            row |= {f"gain_at_{i}": gains(row, ceiling, i) for i in (20, 100) if i in row["iterations"]}
+            results["rows"][name] = row
+            images |= {"unguided": done["images"][0], name: done["images"][20]}
+            print(name, json.dumps({key: row[key] for key in row if key != "judge_sem"}), flush=True)
+            path.write_text(json.dumps(results, indent=1) + "\n")
+    if arguments.only is None:
+        grid(couples, images, RESULTS / "two_people.png")
+
+
+if __name__ == "__main__":
+    main()
