@@ -24,7 +24,7 @@ from autoencoder import Autoencoder  # noqa: E402
 from data import EVALUATION, TUNING, draw_couple  # noqa: E402
 from portrait import ATTRIBUTES, Identity, Scene, draw, write_couple_prompt, write_prompt  # noqa: E402
 from text_encoder import TextEncoder  # noqa: E402
-from train_flow import BOUNDARIES, Tokens, Velocity  # noqa: E402
+from train_flow import WINDOWS, Tokens, Velocity, shift  # noqa: E402
 from train_recognisers import by_attribute  # noqa: E402
 
 from rectifid_core.onnx_network import load_onnx  # noqa: E402
@@ -59,8 +59,8 @@ class World:
         x = self.autoencoder.decode(z / Autoencoder.HOST_SCALE + Autoencoder.HOST_SHIFT) / 2 + 0.5
         return x + (x.clamp(0, 1) - x).detach()
 
-    def flow(self, prompts: list[str]) -> PromptedFlow:
-        return PromptedFlow(self, torch.tensor([self.tokenize(prompt) for prompt in prompts]))
+    def flow(self, prompts: list[str], windows: int = WINDOWS) -> PromptedFlow:
+        return PromptedFlow(self, torch.tensor([self.tokenize(prompt) for prompt in prompts]), windows)
 
     @torch.no_grad()
     def prompt_accuracy(self, images: Tensor, scenes: list[Scene], named: list[dict[str, str]]) -> Tensor:
@@ -75,24 +75,25 @@ class World:
 
 
 class PromptedFlow:
-    """The four windows of the embedded flow, one prompt per sample."""
+    """The embedded flow, one prompt per sample; it was made for four windows."""
 
-    def __init__(self, world: World, tokens: Tensor):
+    def __init__(self, world: World, tokens: Tensor, windows: int = WINDOWS):
         self.flow, self.tokens = world.model.flow, tokens
+        self.sigmas = shift(torch.linspace(1, 0, windows + 1))
         with torch.no_grad():
             self.context, self.pooled = world.model.text(tokens)
 
     def __len__(self) -> int:
-        return len(BOUNDARIES) - 1
+        return len(self.sigmas) - 1
 
     def velocity(self, z: Tensor, sigma: Tensor) -> Tensor:
         return self.flow(z, 1000 * sigma.expand(len(z)), y=self.pooled, context=self.context)
 
     def step(self, k: int, z: Tensor) -> Tensor:
-        return z + (BOUNDARIES[k + 1] - BOUNDARIES[k]) * self.velocity(z, BOUNDARIES[k])
+        return z + (self.sigmas[k + 1] - self.sigmas[k]) * self.velocity(z, self.sigmas[k])
 
     def end_displacement(self, k: int, z: Tensor) -> Tensor:
-        return (BOUNDARIES[k + 1] - BOUNDARIES[k]) * self.velocity(z, BOUNDARIES[k + 1])
+        return (self.sigmas[k + 1] - self.sigmas[k]) * self.velocity(z, self.sigmas[k + 1])
 
     def weight(self, k: int) -> float:
         return 1.0

@@ -1,0 +1,52 @@
+"""Time and memory, measured fairly: contestants take turns in one process, and memory is counted, not sampled."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from statistics import median
+
+import torch
+from torch.profiler import ProfilerActivity, profile
+
+
+def seconds(runs: Mapping[str, Callable[[], object]], repeats: int = 5) -> dict[str, list[float]]:
+    """The time of each run, ``repeats`` times by turns, after one that does not count."""
+    for run in runs.values():
+        run()
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in range(repeats):
+        for name, run in runs.items():
+            start = time.perf_counter()
+            run()
+            _finish()
+            times[name].append(time.perf_counter() - start)
+    return times
+
+
+def ratio(times: Mapping[str, list[float]], name: str, reference: str) -> dict[str, float]:
+    """Of two runs' times, each pair from one turn: the median and the range."""
+    ratios = [a / b for a, b in zip(times[name], times[reference], strict=True)]
+    return {"median": median(ratios), "least": min(ratios), "most": max(ratios)}
+
+
+def peak_bytes(run: Callable[[], object]) -> int:
+    """The most memory that tensors which ``run`` makes take at one time; what was there before does not count."""
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        run()
+        return torch.cuda.max_memory_allocated() - before
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+        run()
+    events = [event for event in profiler.profiler.kineto_results.events() if event.name() == "[memory]"]
+    now = peak = 0
+    for event in sorted(events, key=lambda event: event.start_ns()):
+        now += event.nbytes()
+        peak = max(peak, now)
+    return peak
+
+
+def _finish() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()

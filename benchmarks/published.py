@@ -1,0 +1,131 @@
+"""Our loop against the published algorithm, on the same model, in the same run.
+
+    COMFYUI_PATH=... python benchmarks/published.py
+
+The published loop, written again here from the paper and its description: one graph of all windows, a look for the
+region and a full decode in each iteration, the plain picture instead of views, `accumulated` updates.  Each contestant
+answers the same questions, one picture at a time, by turns; `ratio` is its time to the published loop's similarity
+after 20 iterations, by the judge, over the time that the published loop takes for it, from the same turn.  Memory is
+the peak of the tensors that an iteration makes, without the weights.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from measure import peak_bytes
+from torch import Tensor
+from world import Triples, World, machine, similarity
+
+from rectifid_core.guidance import IdentityGuidance
+from rectifid_core.identity import encode_identity
+from rectifid_core.solver import Best, solve
+
+RESULTS = Path(__file__).parent / "results"
+ITERATIONS, MOST = 20, 40
+OURS = {
+    "default": {"views": 4, "gradient": "windowed"},
+    "full": {"views": 4, "gradient": "full"},
+    "no views": {"views": 0, "gradient": "windowed"},
+}
+
+
+def published(world: World, prompt: str, reference: Tensor, noise: Tensor, iterations: int) -> Iterator[Tensor]:
+    """The picture of each iterate, ``(1, 3, H, W)``."""
+    flow, eye = world.flow([prompt]), world.guide
+    wanted = eye.embed(eye.crop(reference[None], eye.locate(reference[None])[0]))
+    offsets = [torch.zeros_like(noise) for _ in range(len(flow))]
+    for number in range(iterations + 1):
+        with torch.set_grad_enabled(number < iterations):
+            starts, z = [], noise.clone().requires_grad_(number < iterations)
+            for k, offset in enumerate(offsets):
+                starts.append(z)
+                z = flow.step(k, z) + offset
+            image = world.decode(z)
+            crop = eye.crop(image, eye.locate(image.detach())[0])
+            loss = 100 * (1 - (eye.embed(crop) * wanted).sum())
+            if number < iterations:
+                for offset, gradient in zip(offsets, torch.autograd.grad(loss, starts), strict=True):
+                    offset -= gradient / gradient.norm().clamp(min=1)
+        yield image.detach()
+
+
+def ours(world: World, prompt: str, reference: Tensor, noise: Tensor, iterations: int, settings: dict):
+    """The best picture so far at each iterate."""
+    settings = dict(settings)
+    energy = IdentityGuidance(encode_identity(world.guide, [reference])).energy(settings.pop("views"), 0)
+    best = Best()
+    for iterate in solve(world.flow([prompt]), world.decode, energy, noise, iterations=iterations, **settings):
+        best.update(iterate)
+        yield best.image
+
+
+def run(world: World, triples: Triples, name: str) -> tuple[Tensor, Tensor]:
+    """The seconds to each iterate, summed over the questions, and the pictures (iterates, B, 3, H, W)."""
+    iterations = ITERATIONS if name == "published" else MOST
+    seconds, pictures = torch.zeros(iterations + 1), []
+    for prompt, reference, noise in zip(triples.prompts, triples.references, triples.noise, strict=True):
+        arguments = (world, prompt, reference, noise[None], iterations)
+        iterates = published(*arguments) if name == "published" else ours(*arguments, OURS[name])
+        start, seen = time.perf_counter(), []
+        for number, image in enumerate(iterates):
+            seconds[number] += time.perf_counter() - start
+            seen.append(image)
+        pictures.append(torch.cat(seen))
+    return seconds, torch.stack(pictures, dim=1)
+
+
+def peak(world: World, triples: Triples, name: str) -> int:
+    """Bytes, of two iterations of the first question."""
+    arguments = (world, triples.prompts[0], triples.references[0], triples.noise[:1], 2)
+    return peak_bytes(lambda: list(published(*arguments) if name == "published" else ours(*arguments, OURS[name])))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--n", type=int, default=16)
+    parser.add_argument("--repeats", type=int, default=5)
+    arguments = parser.parse_args()
+    torch.set_grad_enabled(False)
+    world, triples = World(), Triples.draw(arguments.n, "evaluation")
+    names, rows, turns = ["published", *OURS], {}, []
+    for repeat in range(arguments.repeats):
+        turns.append({})
+        for name in names:
+            turns[-1][name], pictures = run(world, triples, name)
+            if repeat == 0:
+                judge = [similarity(world.judge, each, triples.references).mean().item() for each in pictures]
+                rows[name] = {"judge": judge, "bytes": peak(world, triples, name)}
+        print(f"turn {repeat + 1} of {arguments.repeats}", flush=True)
+    goal = rows["published"]["judge"][ITERATIONS]
+    for name, row in rows.items():
+        reached = next((i for i, judge in enumerate(row["judge"]) if judge >= goal), None)
+        ratios = (
+            sorted((turn[name][reached] / turn["published"][ITERATIONS]).item() for turn in turns) if reached else []
+        )
+        row |= {
+            "seconds_per_iteration": sorted(
+                (turn[name][-1] / (len(turn[name]) - 1) / arguments.n).item() for turn in turns
+            ),
+            "iterations_to_the_same_similarity": reached,
+            "ratio": ratios,  # from the quickest turn to the slowest
+            "memory_ratio": row["bytes"] / rows["published"]["bytes"],
+        }
+        middle = len(ratios) // 2
+        print(
+            name,
+            reached,
+            f"time {ratios[middle]:.2f}" if ratios else "not reached",
+            f"memory {row['memory_ratio']:.2f}",
+        )
+    results = {"machine": machine(), "n": arguments.n, "similarity": goal, "settings": OURS, "rows": rows}
+    (RESULTS / "published.json").write_text(json.dumps(results, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
