@@ -5,7 +5,7 @@ from .demo import DrawDemoPortrait, LoadDemoModel
 from .discriminators import LoadEmbeddingDiscriminator
 from .faces import DescribeFaceIdentity, LoadFaceDiscriminator
 from .families import ModelSamplingPeRFlow, ModelSamplingRectifiedFlow
-from .guidance import CombineGuidance
+from .guidance import CombineGuidance, LimitGuidance
 from .identity import EncodeReferenceIdentity, IdentityGuidance, LoadIdentity, MeasureIdentity, SaveIdentity
 from .report import PlotConvergence
 from .sampler import AnchoredRectifiedSampler
@@ -27,6 +27,7 @@ NODES = [
     StyleGuidance,
     SegmentationGuidance,
     CombineGuidance,
+    LimitGuidance,
     AnchoredRectifiedSampler,
     PlotConvergence,
     ModelSamplingRectifiedFlow,

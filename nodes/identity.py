@@ -21,6 +21,7 @@ from ..rectifid_core.measure import Measurement
 from ..rectifid_core.plot import plot_identity
 from .host.discriminator import encode_images, load_saved, measure_images
 from .host.progress import tell
+from .masks import one_mask
 from .types import Discriminator, Guidance, Identity
 
 FOLDER, ENDING = "identities", ".safetensors"
@@ -263,7 +264,8 @@ class IdentityGuidance(io.ComfyNode):
 
     @classmethod
     def execute(cls, identity, detect_every, pixels, mask=None) -> io.NodeOutput:
-        return io.NodeOutput(GuidanceByIdentity(identity, detect_every, pixels, _only(mask)))
+        mask = one_mask(mask, "where the identity shall be")
+        return io.NodeOutput(GuidanceByIdentity(identity, detect_every, pixels, mask))
 
 
 def _numbers(text: str) -> list[float] | None:
@@ -275,16 +277,6 @@ def _numbers(text: str) -> list[float] | None:
         raise ValueError(
             f"the weights {text!r} are not numbers with commas between; write one for each reference, such as '1, 0.5'"
         ) from error
-
-
-def _only(mask: Tensor | None) -> Tensor | None:
-    """The host's ``(1, H, W)`` or ``(H, W)`` as ``(H, W)`` on the CPU."""
-    if mask is None:
-        return None
-    masks = mask.reshape(-1, *mask.shape[-2:])
-    if len(masks) > 1:
-        raise ValueError(f"there are {len(masks)} masks: connect one, of where the identity shall be in every picture")
-    return masks[0].to("cpu", torch.float32, copy=True)
 
 
 def _taken(identity: EncodedIdentity) -> str:

@@ -12,6 +12,7 @@ from ..rectifid_core.segmentation import CLASSES, EXAMPLE, load_segmenter
 from ..rectifid_core.segmentation import SegmentationGuidance as GuidanceBySegmentation
 from .folders import FOLDER, files_of, folder_of, names
 from .host.discriminator import HostedDiscriminator
+from .masks import one_mask
 from .types import Guidance
 
 
@@ -61,13 +62,10 @@ class SegmentationGuidance(io.ComfyNode):
 
     @classmethod
     def execute(cls, segmenter, mask, label) -> io.NodeOutput:
-        masks = mask.reshape(-1, *mask.shape[-2:])
-        if len(masks) != 1:
-            raise ValueError(f"there are {len(masks)} masks: connect one, of where {label} shall be in every picture")
+        mask = one_mask(mask, f"where {label} shall be")
         with torch.inference_mode(False):  # what is made here takes part in a gradient later
-            mask = masks[0].to("cpu", torch.float32, copy=True)
             loaded = HostedDiscriminator(load_segmenter(_folder(segmenter)))
-            return io.NodeOutput(GuidanceBySegmentation(loaded, label, mask))
+        return io.NodeOutput(GuidanceBySegmentation(loaded, label, mask))
 
 
 def _folder(name: str) -> Path:

@@ -4,19 +4,28 @@
 g_0 ... g_K, each shaped like its state; all detached, so that no graph outlives the call.  Parameters of the networks
 get no gradient.
 
+Where the energy is a sum of several E_e with a reach each, a mask m_e and some of the windows, it is
+
+    g_k = sum over the e that reach window k of m_e * gradient of E_e(decode(z_K)) with respect to z_k
+
+and g_K, of the end state, the same over the e that reach the last window.  Each distinct reach has a chain of
+vector-Jacobian products of its own, from the end back to the first window that it reaches; a mask acts on what a chain
+gives to a window and not on the chain, which goes on unconfined.
+
 Half precision has no numbers below 6e-8, and a gradient inside a network may be smaller: both run the backward on the
 energy times ``loss_scale``, and divide by it at the end.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from .interfaces import Decoder, Energy, Flow, Observation
+from .reach import EVERYWHERE, Reach
 
 
 class NonFiniteGradientError(FloatingPointError):
@@ -37,6 +46,15 @@ def observe(decode: Decoder, energy: Energy, z: Tensor, number: int) -> tuple[Te
     return image, energy(image, number)
 
 
+@dataclass
+class Chain:
+    """The gradients of the energies of one reach: g_k for k from the ``first`` window that it reaches to the end, K."""
+
+    reach: Reach
+    first: int
+    gradients: list[Tensor]
+
+
 def full(
     flow: Flow,
     decode: Decoder,
@@ -50,9 +68,10 @@ def full(
     with torch.enable_grad():
         states = trajectory(flow, z0.detach().requires_grad_(), offsets)
         image, seen = observe(decode, energy, states[-1], number)
-        gradients = _pull_back(seen.energy, states, _ones(seen.energy, loss_scale), "the decoder or the energy")
-    gradients = _unscaled(gradients, loss_scale, number)
-    return [z.detach() for z in states], image.detach(), replace(seen, energy=seen.energy.detach()), gradients
+        chains = begin_chains(seen, len(flow), lambda first: states[first:], loss_scale)
+    states, image = [z.detach() for z in states], image.detach()
+    _unscale(chains, loss_scale, number)
+    return states, image, without_graph(seen), gather(chains, seen, states, image)
 
 
 def windowed(
@@ -70,12 +89,60 @@ def windowed(
     with torch.enable_grad():
         z = states[-1].detach().requires_grad_()
         image, seen = observe(decode, energy, z, number)
-        gradients = _pull_back(seen.energy, [z], _ones(seen.energy, loss_scale), "the decoder or the energy")
-        image, seen = image.detach(), replace(seen, energy=seen.energy.detach())
+        chains = begin_chains(seen, len(flow), lambda first: [z], loss_scale)
+        image, seen = image.detach(), without_graph(seen)
         for k in reversed(range(len(flow))):
-            z = states[k].detach().requires_grad_()
-            gradients = _pull_back(flow.step(k, z), [z], gradients[0], f"step {k + 1} of the flow") + gradients
-    return states, image, seen, _unscaled(gradients, loss_scale, number)
+            if reaching := [chain for chain in chains if chain.first <= k]:
+                z = states[k].detach().requires_grad_()
+                end, name = flow.step(k, z), f"step {k + 1} of the flow"
+                for chain in reaching:
+                    again = chain is not reaching[-1]
+                    chain.gradients[:0] = _pull_back(end, [z], chain.gradients[0], name, again)
+    _unscale(chains, loss_scale, number)
+    return states, image, seen, gather(chains, seen, states, image)
+
+
+def begin_chains(
+    seen: Observation, windows: int, states: Callable[[int], list[Tensor]], loss_scale: float = 1.0
+) -> list[Chain]:
+    """A chain for each reach that acts now, times ``loss_scale``.
+
+    states: by the first window that is reached, the states for which the gradients are to begin with, the end state
+        last.
+    """
+    by_reach = _by_reach(seen)
+    firsts = {reach: reach.windows_of(windows).start for reach in by_reach}  # of those that act later too: said early
+    acting = {reach: energy for reach, energy in by_reach.items() if energy is not None}
+    last = next(reversed(acting), None)
+    chains = []
+    for reach, energy in acting.items():
+        cotangent = torch.full_like(energy, loss_scale, requires_grad=False)
+        inputs = states(firsts[reach])
+        gradients = _pull_back(energy, inputs, cotangent, "the decoder or the energy", again=reach is not last)
+        chains.append(Chain(reach, firsts[reach], gradients))
+    return chains
+
+
+def gather(chains: list[Chain], seen: Observation, states: list[Tensor], image: Tensor) -> list[Tensor]:
+    """g_0 ... g_K: of each chain what its reach lets through; 0 where there is none."""
+    windows = len(states) - 1
+    masks = {reach: reach.mask_on(states[-1], tuple(image.shape[-2:])) for reach in _by_reach(seen)}
+    gathered = []
+    for k, z in enumerate(states):
+        parts = []
+        for chain in chains:
+            if min(k, windows - 1) in chain.reach.windows_of(windows):
+                gradient, mask = chain.gradients[k - chain.first], masks[chain.reach]
+                parts.append(gradient if mask is None else mask * gradient)
+        gathered.append(sum(parts[1:], parts[0]) if parts else torch.zeros_like(z))
+    return gathered
+
+
+def without_graph(seen: Observation) -> Observation:
+    if seen.by_reach is None:
+        return replace(seen, energy=seen.energy.detach())
+    by_reach = {reach: None if energy is None else energy.detach() for reach, energy in seen.by_reach.items()}
+    return replace(seen, energy=seen.energy.detach(), by_reach=by_reach)
 
 
 class Scaled:
@@ -97,25 +164,30 @@ class Scaled:
         return self._differentiate(*arguments)
 
 
-def _ones(energy: Tensor, loss_scale: float) -> Tensor:
-    return torch.full_like(energy, loss_scale, requires_grad=False)
+def _by_reach(seen: Observation) -> Mapping[Reach, Tensor | None]:
+    return {EVERYWHERE: seen.energy} if seen.by_reach is None else seen.by_reach
 
 
-def _pull_back(output: Tensor, inputs: list[Tensor], cotangent: Tensor, name: str) -> list[Tensor]:
-    """The vector-Jacobian products of ``output`` and ``cotangent``, one for each input."""
+def _pull_back(output: Tensor, inputs: list[Tensor], cotangent: Tensor, name: str, again: bool) -> list[Tensor]:
+    """The vector-Jacobian products of ``output`` and ``cotangent``, one for each input.
+
+    again: whether ``output``, or another that shares a part of its graph, is yet to be pulled back.
+    """
     if not output.requires_grad:
         raise RuntimeError(f"{name} cannot be differentiated: something in it cuts the gradient")
-    return list(torch.autograd.grad(output, inputs, cotangent))
+    return list(torch.autograd.grad(output, inputs, cotangent, retain_graph=again))
 
 
-def _unscaled(gradients: list[Tensor], loss_scale: float, number: int) -> list[Tensor]:
-    """The gradients without the scale; NonFiniteGradientError where one is not finite."""
-    windows = len(gradients) - 1
-    for k, gradient in reversed(list(enumerate(gradients))):  # as the gradient runs: where was it lost first?
-        if not gradient.isfinite().all():
-            where = "the decoder or the energy" if k == windows else f"step {k + 1} of {windows} of the flow"
-            raise NonFiniteGradientError(
-                f"iteration {number}: the gradient became nan or infinite in {where}; "
-                "use a smaller guidance scale, or run the models in float32 or bfloat16"
-            )
-    return [gradient / loss_scale for gradient in gradients] if loss_scale != 1 else gradients
+def _unscale(chains: list[Chain], loss_scale: float, number: int) -> None:
+    """Divides by the scale; NonFiniteGradientError where a gradient is not finite."""
+    for chain in chains:
+        windows = chain.first + len(chain.gradients) - 1
+        for k in reversed(range(chain.first, windows + 1)):  # as the gradient runs: where was it lost first?
+            if not chain.gradients[k - chain.first].isfinite().all():
+                where = "the decoder or the energy" if k == windows else f"step {k + 1} of {windows} of the flow"
+                raise NonFiniteGradientError(
+                    f"iteration {number}: the gradient became nan or infinite in {where}; "
+                    "use a smaller guidance scale, or run the models in float32 or bfloat16"
+                )
+        if loss_scale != 1:
+            chain.gradients = [gradient / loss_scale for gradient in chain.gradients]

@@ -14,6 +14,7 @@ from .discriminator import Discriminator
 from .energy import Comparison, IdentityEnergy
 from .identity import Identity
 from .interfaces import Energy
+from .reach import EVERYWHERE, Reach
 from .several import Alone, GroupEnergy, Observe, Share, WeightedSum, seed_of
 from .tracking import searches
 from .views import Views
@@ -116,7 +117,7 @@ class CombinedGuidance:
 def combine(parts: Mapping[str, tuple[Identity | Guidance, Share]]) -> CombinedGuidance:
     """One guidance of several, by name; a weight of 0 leaves one out, and what is a combination itself is resolved.
 
-    Raises ValueError, in a user's words, where nothing is left, or for a weight or an iteration that cannot be.
+    Raises ValueError, in a user's words, where nothing is left, or for a share that cannot be.
     """
     if not parts:
         raise ValueError("nothing is connected: connect at least one identity or guidance")
@@ -129,13 +130,30 @@ def combine(parts: Mapping[str, tuple[Identity | Guidance, Share]]) -> CombinedG
         if share.weight == 0:
             continue
         if isinstance(guidance, CombinedGuidance):
+            several = len(guidance.parts) > 1
             for inner, (each, its) in guidance.parts.items():
-                resolved[f"{name}/{inner}"] = each, Share(share.weight * its.weight, max(share.start, its.start))
+                resolved[f"{name}/{inner}" if several else name] = each, its.within(share)
         else:
             resolved[name] = as_guidance(guidance), share
     if not resolved:
         raise ValueError("all weights are 0, so there is nothing to guide: give at least one a weight above 0")
+    for name, (_, share) in resolved.items():
+        if not share.start < share.end:
+            raise ValueError(
+                f"{name} would act from iteration {share.start} to {share.end}, which is never: let it end after it "
+                "starts"
+            )
     return CombinedGuidance(resolved)
+
+
+def limit(
+    guidance: Identity | Guidance, start: int = 0, end: float = math.inf, reach: Reach = EVERYWHERE
+) -> CombinedGuidance:
+    """The guidance in iterations [start, end) only, and with that reach; of a combination, each part of it."""
+    share = Share(1.0, start, end, reach)
+    if isinstance(guidance, CombinedGuidance):
+        return combine({name: (each, its.within(share)) for name, (each, its) in guidance.parts.items()})
+    return combine({"guidance": (guidance, share)})
 
 
 def _views(count: int, seed: int) -> Views | None:

@@ -12,6 +12,8 @@ from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
+from .reach import Reach
+
 
 @runtime_checkable
 class Flow(Protocol):
@@ -51,6 +53,8 @@ class Observation:
     crop: ``(B, 3, h, w)`` in [0, 1], detached, the region that was looked at; ``None`` where there is no region.
     found: ``(B,)`` bool, whether what is compared was found in this very image; ``None``: always.
     parts: by name, what each energy of a sum saw; all of it detached.
+    by_reach: of a sum, the energy by what it may change, each ``(B,)`` with its graph; together they are ``energy``.
+        None for what does not act in this iteration.  Without it, all of ``energy`` reaches everything.
     """
 
     energy: Tensor
@@ -58,6 +62,7 @@ class Observation:
     crop: Tensor | None = None
     found: Tensor | None = None
     parts: Mapping[str, Observation] = field(default_factory=dict)
+    by_reach: Mapping[Reach, Tensor | None] | None = None
 
 
 class Energy(Protocol):

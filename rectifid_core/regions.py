@@ -77,8 +77,8 @@ def box_of(mask: Tensor) -> Region:
     return Region((float(left), float(top), float(right), float(bottom)))
 
 
-def fit_mask(mask: Tensor, size: tuple[int, int]) -> Tensor:
-    """A mask ``(h, w)``, resized to an image of ``size``, (height, width); ValueError where the shapes differ."""
+def check_shape(mask: Tensor, size: tuple[int, int]) -> None:
+    """Raises ValueError, in a user's words, for a mask ``(h, w)`` of another shape than ``size``, (height, width)."""
     height, width = size
     ratio = mask.shape[1] * height / (mask.shape[0] * width)
     if abs(ratio - 1) > _MASK_SLACK:
@@ -86,7 +86,12 @@ def fit_mask(mask: Tensor, size: tuple[int, int]) -> Tensor:
             f"the mask has {mask.shape[1]} x {mask.shape[0]} pixels and the picture {width} x {height}: they must have "
             "the same shape, at any size; paint the mask on a picture of that shape"
         )
-    return F.interpolate(mask[None, None].float(), (height, width), mode="nearest-exact")[0, 0]
+
+
+def fit_mask(mask: Tensor, size: tuple[int, int]) -> Tensor:
+    """A mask ``(h, w)``, resized to an image of ``size``, (height, width); ValueError where the shapes differ."""
+    check_shape(mask, size)
+    return F.interpolate(mask[None, None].float(), size, mode="nearest-exact")[0, 0]
 
 
 def lies_in(region: Region, mask: Tensor) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
@@ -12,6 +13,7 @@ from torch import Tensor
 from .assignment import GroupTracker
 from .energy import Comparison
 from .interfaces import Energy, Observation
+from .reach import EVERYWHERE, Reach
 
 Observe = Callable[[Tensor, int], Mapping[str, Observation]]
 
@@ -44,14 +46,28 @@ class Alone:
 
 @dataclass(frozen=True)
 class Share:
-    """How much an energy counts in a sum, >= 0, and from which iteration on."""
+    """How much an energy counts in a sum, >= 0, in which iterations, [start, end), and what it may change."""
 
     weight: float = 1.0
     start: int = 0
+    end: float = math.inf
+    reach: Reach = EVERYWHERE
+
+    def acts_at(self, iteration: int) -> bool:
+        return self.start <= iteration < self.end
+
+    def within(self, outer: Share) -> Share:
+        """This share in a sum that itself has the share ``outer``."""
+        return Share(
+            outer.weight * self.weight,
+            max(outer.start, self.start),
+            min(outer.end, self.end),
+            outer.reach & self.reach,
+        )
 
 
 class WeightedSum:
-    """The sum of energies, each times its weight once its iteration has come; for one run.
+    """The sum of energies, each times its weight in the iterations of its share; for one run.
 
     shares: one for each name that the ``members`` observe, and in the order in which the parts shall be reported.
     judges: the names whose similarity is the sum's: the mean over those that there are in the image.  Found is whether
@@ -62,23 +78,27 @@ class WeightedSum:
         self._members = list(members)
         self._shares = dict(shares)
         self._judges = list(judges)
+        self._names: dict[Reach, list[str]] = {}
+        for name, share in self._shares.items():
+            self._names.setdefault(share.reach, []).append(name)
         self._known: Tensor | bool = False  # (J, B), which judge was ever found in which image
 
     def __call__(self, image: Tensor, iteration: int) -> Observation:
         seen = {name: each for member in self._members for name, each in member(image, iteration).items()}
-        energy = (image * 0).flatten(1).sum(dim=1)  # the graph, as long as nothing acts
-        for name, share in self._shares.items():
-            if iteration >= share.start:
-                energy = energy + share.weight * seen[name].energy
+        by_reach: dict[Reach, Tensor | None] = {}
+        for reach, names in self._names.items():
+            acting = [name for name in names if self._shares[name].acts_at(iteration)]
+            by_reach[reach] = sum(self._shares[name].weight * seen[name].energy for name in acting) if acting else None
         similarity = torch.stack([seen[name].similarity for name in self._judges])
         found = torch.stack([_found(seen[name]) for name in self._judges])
         self._known = found | self._known
         return Observation(
-            energy,
+            sum((energy for energy in by_reach.values() if energy is not None), image.new_zeros(len(image))),
             similarity.nanmean(dim=0),
             seen[self._judges[0]].crop,
             self._known.any(dim=0) & (found | ~self._known).all(dim=0),
             {name: replace(seen[name], energy=seen[name].energy.detach()) for name in self._shares},
+            by_reach,
         )
 
 

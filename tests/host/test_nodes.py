@@ -26,6 +26,7 @@ IDS = [
     "StyleGuidance",
     "SegmentationGuidance",
     "CombineGuidance",
+    "LimitGuidance",
     "AnchoredRectifiedSampler",
     "PlotConvergence",
     "ModelSamplingRectifiedFlow",

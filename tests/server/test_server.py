@@ -17,6 +17,7 @@ NODES = [
     "DrawDemoPortrait",
     "EncodeReferenceIdentity",
     "IdentityGuidance",
+    "LimitGuidance",
     "LoadDemoModel",
     "LoadEmbeddingDiscriminator",
     "LoadFaceDiscriminator",
