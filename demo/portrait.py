@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
@@ -328,19 +328,27 @@ def draw_together(people: Sequence[tuple[Identity, Scene]], size: int = 128) -> 
 def _paint(identity: Identity, scene: Scene, size: int) -> np.ndarray:
     """One portrait before the light falls on it, (size, size, 3)."""
     canvas = _Canvas(size, COLORS[scene.background])
+    for _, paint in parts(canvas, identity, scene):
+        paint()
+    return np.asarray(canvas.image.reduce(SUPERSAMPLING), dtype=np.float32)
+
+
+def parts(canvas: _Canvas, identity: Identity, scene: Scene) -> list[tuple[str, Callable[[], None]]]:
+    """What a portrait is painted of, from the back to the front: each part's name, and how to paint it."""
     shift = {"left": -0.16, "center": 0.0, "right": 0.16}[scene.position]
     canvas.pose(
         shift + 0.02 * scene.shift_x, 0.015 * scene.shift_y, math.radians(5 * scene.tilt), 1.14 + 0.05 * scene.scale
     )
     face = _Face(canvas, identity, scene)
-    face.hair_behind()
-    face.body()
-    face.head()
-    face.features()
-    face.hair_in_front()
-    if scene.hat != "none":
-        face.hat()
-    return np.asarray(canvas.image.reduce(SUPERSAMPLING), dtype=np.float32)
+    painted = [
+        ("hair", face.hair_behind),
+        ("shirt", face.body),
+        ("face", face.head),
+        ("beard", face.beard),
+        ("face", face.features),
+        ("hair", face.hair_in_front),
+    ]
+    return [*painted, ("hat", face.hat)] if scene.hat != "none" else painted
 
 
 class _Face:
@@ -410,7 +418,6 @@ class _Face:
         self.canvas.polygon(self.outline(), self.skin)
 
     def features(self) -> None:
-        self._beard()
         if self.identity.freckles:
             for side in (-1, 1):
                 for dx, dy in ((0.06, 0.05), (0.09, 0.035), (0.085, 0.07), (0.12, 0.055), (0.11, 0.085)):
@@ -475,7 +482,7 @@ class _Face:
         else:
             self.canvas.line([(0.5 - width, y), (0.5 + width, y)], lip, color)
 
-    def _beard(self) -> None:
+    def beard(self) -> None:
         color, y = _shade(self.identity.hair_color, 0.9), self.y + 0.138
         if self.identity.beard == "full":
             lower = self.outline(0.012)
