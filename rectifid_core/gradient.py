@@ -70,7 +70,7 @@ def full(
         image, seen = observe(decode, energy, states[-1], number)
         chains = begin_chains(seen, len(flow), lambda first: states[first:], loss_scale)
     states, image = [z.detach() for z in states], image.detach()
-    _unscale(chains, loss_scale, number)
+    unscale(chains, loss_scale, number)
     return states, image, without_graph(seen), gather(chains, seen, states, image)
 
 
@@ -98,7 +98,7 @@ def windowed(
                 for chain in reaching:
                     again = chain is not reaching[-1]
                     chain.gradients[:0] = _pull_back(end, [z], chain.gradients[0], name, again)
-    _unscale(chains, loss_scale, number)
+    unscale(chains, loss_scale, number)
     return states, image, seen, gather(chains, seen, states, image)
 
 
@@ -145,6 +145,21 @@ def without_graph(seen: Observation) -> Observation:
     return replace(seen, energy=seen.energy.detach(), by_reach=by_reach)
 
 
+def unscale(chains: list[Chain], loss_scale: float, number: int) -> None:
+    """Divides by the scale; NonFiniteGradientError where a gradient is not finite."""
+    for chain in chains:
+        windows = chain.first + len(chain.gradients) - 1
+        for k in reversed(range(chain.first, windows + 1)):  # as the gradient runs: where was it lost first?
+            if not chain.gradients[k - chain.first].isfinite().all():
+                where = "the decoder or the energy" if k == windows else f"step {k + 1} of {windows} of the flow"
+                raise NonFiniteGradientError(
+                    f"iteration {number}: the gradient became nan or infinite in {where}; "
+                    "use a smaller guidance scale, or run the models in float32 or bfloat16"
+                )
+        if loss_scale != 1:
+            chain.gradients = [gradient / loss_scale for gradient in chain.gradients]
+
+
 class Scaled:
     """`windowed` or `full` with a loss scale that halves itself, for good, and tries again where a gradient overflows.
 
@@ -176,18 +191,3 @@ def _pull_back(output: Tensor, inputs: list[Tensor], cotangent: Tensor, name: st
     if not output.requires_grad:
         raise RuntimeError(f"{name} cannot be differentiated: something in it cuts the gradient")
     return list(torch.autograd.grad(output, inputs, cotangent, retain_graph=again))
-
-
-def _unscale(chains: list[Chain], loss_scale: float, number: int) -> None:
-    """Divides by the scale; NonFiniteGradientError where a gradient is not finite."""
-    for chain in chains:
-        windows = chain.first + len(chain.gradients) - 1
-        for k in reversed(range(chain.first, windows + 1)):  # as the gradient runs: where was it lost first?
-            if not chain.gradients[k - chain.first].isfinite().all():
-                where = "the decoder or the energy" if k == windows else f"step {k + 1} of {windows} of the flow"
-                raise NonFiniteGradientError(
-                    f"iteration {number}: the gradient became nan or infinite in {where}; "
-                    "use a smaller guidance scale, or run the models in float32 or bfloat16"
-                )
-        if loss_scale != 1:
-            chain.gradients = [gradient / loss_scale for gradient in chain.gradients]
