@@ -11,13 +11,15 @@ weights w_k and clip(g) = g / max(1, |g|) per sample and window, an iterate foll
 
     (3)  accumulated     d_k <- d_k - s w_k clip(g_k)                              as in the published code
     (4)  fixed_point     d_k <- (1 - a) d_k + a G_k(d),  G_k(d) = -s w_k g_k       the paper's, damped by a
-    (5)  fully_anchored  z_(k+1) <- z_(k+1) - s w_k clip(g_k)                      as published for 2-rectified flow
-    (6)  noise           z_0 <- z_0 - s clip(g_0)                                  no offset moves, only the noise
-    (7)  unanchored      z_(k+1) <- z_k + v(z_(k+1), t_(k+1)) dt - s w_k g_k       no reference trajectory
+    (5)  adaptive        as (4), a_n <= a from the last iterates in place of a      see `AdaptiveDamping`
+    (6)  fully_anchored  z_(k+1) <- z_(k+1) - s w_k clip(g_k)                      as published for 2-rectified flow
+    (7)  noise           z_0 <- z_0 - s clip(g_0)                                  no offset moves, only the noise
+    (8)  unanchored      z_(k+1) <- z_k + v(z_(k+1), t_(k+1)) dt - s w_k g_k       no reference trajectory
 
 With a = 1, (4) is a contraction where s L < 1, L being the Lipschitz constant of w g as a function of d; a smaller a
-goes further.  Its fixed point is anchored: there the energy's pull balances the distance to the reference trajectory.
-In (3) and (4) a window starts from the guided state; in (5) its end stays tied to that of the unguided trajectory.
+goes further, and (5) as far as it must.  The fixed point is anchored: there the energy's pull balances the distance to
+the reference trajectory.  In (3) to (5) a window starts from the guided state; in (6) its end stays tied to that of the
+unguided trajectory.
 """
 
 from __future__ import annotations
@@ -28,12 +30,16 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from .damping import AdaptiveDamping
 from .gradient import Scaled, full, observe, trajectory, windowed
 from .interfaces import Decoder, EndVelocityFlow, Energy, Flow, Observation
+from .per_sample import norm, spread
+from .straight import straight
 
-RULES = ("accumulated", "fixed_point", "fully_anchored", "noise", "unanchored")
+RULES = ("accumulated", "fixed_point", "adaptive", "fully_anchored", "noise", "unanchored")
 CLIPPED = ("accumulated", "fully_anchored", "noise")  # by habit
-GRADIENTS = ("windowed", "full")
+_DIFFERENTIATE = {"windowed": windowed, "full": full, "straight": straight}
+GRADIENTS = tuple(_DIFFERENTIATE)
 
 
 @dataclass(frozen=True)
@@ -44,8 +50,9 @@ class Iterate:
     latent: ``(B, ...)``, z_K.
     image: ``(B, 3, H, W)`` in [0, 1].
     energy, similarity: ``(B,)``, as the energy observed them.
-    residual: ``(B,)``, the norm over all windows of the update that follows; for `fixed_point` of G(d) - d, the
-        undamped one; for `unanchored` of the trajectory's change.  nan for the last iterate: nothing follows.
+    residual: ``(B,)``, the norm over all windows of the update that follows; for `fixed_point` and `adaptive` of
+        G(d) - d, the undamped one; for `unanchored` of the trajectory's change.  nan for the last iterate: nothing
+        follows.
     contraction: ``(B,)``, this residual over the previous one: the rate at which the iteration converges, if below 1.
         nan for the first and the last iterate, and once the residual is exactly 0.
     diverging: ``(B,)`` bool, the residual is larger than the first one and has grown three times in a row.
@@ -84,9 +91,10 @@ def solve(
 ) -> Iterator[Iterate]:
     """Guide ``flow`` from the noise ``z0``, ``(B, ...)``; yields ``iterations + 1`` iterates.
 
-    rule: one of `RULES`; scale: s; damping: a in (0, 1], of `fixed_point` only.
+    rule: one of `RULES`; scale: s; damping: a in (0, 1], of `fixed_point`, and of `adaptive` the largest.
     gradient: "windowed" keeps the K states and recomputes one window at a time under autograd; "full" keeps one graph
-        of everything: no recomputation, the memory of all windows.  Both give the same gradient.
+        of everything: no recomputation, the memory of all windows.  Both give the same gradient.  "straight" is an
+        approximation that no window runs under autograd for, see `straight`.
     last_offset: False leaves the last window unguided, so that the flow has the last word on the image.
     clip: None for each rule's own habit: on for those that are published with it (`CLIPPED`), off for the fixed points.
     loss_scale: >= 1, by which the energy is multiplied for the backward, for networks in float16 (1024 is usual); where
@@ -99,7 +107,8 @@ def solve(
     `gradient.NonFiniteGradientError`, which names the window.
     """
     _check_settings(flow, rule, damping, iterations, gradient, last_offset, loss_scale)
-    differentiate = Scaled({"windowed": windowed, "full": full}[gradient], loss_scale)
+    differentiate = Scaled(_DIFFERENTIATE[gradient], loss_scale)
+    adapt = AdaptiveDamping(damping)
     clips = rule in CLIPPED if clip is None else clip
     windows = range(len(flow))
     weights = [scale * flow.weight(k) for k in windows]  # s w_k
@@ -120,18 +129,22 @@ def solve(
         elif rule == "fixed_point":  # (4)
             update = [-weights[k] * g[k] - offsets[k] for k in windows]
             offsets = [offsets[k] + damping * update[k] for k in windows]
-        elif rule == "fully_anchored":  # (5)
+        elif rule == "adaptive":  # (5)
+            update = [-weights[k] * g[k] - offsets[k] for k in windows]
+            a = adapt(torch.stack(offsets, dim=1), torch.stack(update, dim=1))
+            offsets = [(offsets[k] + spread(a, update[k]) * update[k]).to(update[k].dtype) for k in windows]
+        elif rule == "fully_anchored":  # (6)
             update = [-weights[k] * g[k] for k in windows]
             offsets = _through(flow, z0, [states[k + 1] + update[k] for k in windows])
-        elif rule == "noise":  # (6)
+        elif rule == "noise":  # (7)
             update = [-scale * g[0]]
             z0 = z0 + update[0]
-        else:  # (7)
+        else:  # (8)
             ends = _unanchored(flow, states, weights, g)
             update = [ends[k] - states[k + 1] for k in windows]
             offsets = _through(flow, z0, ends)
 
-        residuals.append(_norm(torch.stack(update, dim=1)))
+        residuals.append(norm(torch.stack(update, dim=1)))
         yield _iterate(number, states[-1], image, seen, residuals, followed=True)
 
     with torch.no_grad():
@@ -142,7 +155,7 @@ def solve(
 
 @torch.no_grad()
 def _unanchored(flow: EndVelocityFlow, states: list[Tensor], weights: list[float], g: list[Tensor]) -> list[Tensor]:
-    """(7): the windows' new ends."""
+    """(8): the windows' new ends."""
     ends = [states[0]]
     for k, weight in enumerate(weights):
         ends.append(ends[k] + flow.end_displacement(k, states[k + 1]) - weight * g[k])
@@ -157,17 +170,7 @@ def _through(flow: Flow, z0: Tensor, ends: list[Tensor]) -> list[Tensor]:
 
 def _clip(g: Tensor) -> Tensor:
     """clip(g) = g / max(1, |g|) per sample."""
-    return (g / _per_sample(_norm(g).clamp(min=1), g)).to(g.dtype)
-
-
-def _norm(x: Tensor) -> Tensor:
-    """Per sample, ``(B, ...) -> (B,)``; in float32 at least, since a sum of squares overflows half precision."""
-    return x.flatten(1).to(torch.promote_types(x.dtype, torch.float32)).norm(dim=1)
-
-
-def _per_sample(values: Tensor, x: Tensor) -> Tensor:
-    """``(B,)``, shaped and placed to broadcast against ``x``, ``(B, ...)``."""
-    return values.to(x.device).view(-1, *[1] * (x.ndim - 1))
+    return (g / spread(norm(g).clamp(min=1), g)).to(g.dtype)
 
 
 def _iterate(number, latent, image, seen: Observation, residuals: list[Tensor], *, followed: bool) -> Iterate:
@@ -234,5 +237,5 @@ class Best:
         if self.number is not None:
             better = rank > self._rank
             old = [self.latent, self.image, self.similarity, self.number, self._rank]
-            new = [torch.where(_per_sample(better, x), x, y) for x, y in zip(new, old, strict=True)]
+            new = [torch.where(spread(better, x), x, y) for x, y in zip(new, old, strict=True)]
         self.latent, self.image, self.similarity, self.number, self._rank = new

@@ -1,0 +1,16 @@
+"""Arithmetic for each sample of a batch by itself."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def norm(x: Tensor) -> Tensor:
+    """``(B, ...) -> (B,)``; in float32 at least, since a sum of squares overflows half precision."""
+    return x.flatten(1).to(torch.promote_types(x.dtype, torch.float32)).norm(dim=1)
+
+
+def spread(values: Tensor, x: Tensor) -> Tensor:
+    """``(B,)``, shaped and placed to broadcast against ``x``, ``(B, ...)``."""
+    return values.to(x.device).view(-1, *[1] * (x.ndim - 1))

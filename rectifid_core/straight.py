@@ -1,0 +1,38 @@
+"""The straight-flow gradient: the Jacobian of the flow taken as the identity, as it is for a flow that only shifts.
+
+    g_k = g_K for all windows k
+
+which costs a backward of the decoder and the energy, and none of the flow.  Where the Jacobian of each window is within
+e of the identity, |g_k - (what it stands for)| <= ((1 + e)^(K - k) - 1) |g_K|.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from .gradient import begin_chains, gather, observe, trajectory, unscale, without_graph
+from .interfaces import Decoder, Energy, Flow
+
+
+def straight(
+    flow: Flow,
+    decode: Decoder,
+    energy: Energy,
+    z0: Tensor,
+    offsets: list[Tensor],
+    number: int,
+    loss_scale: float = 1.0,
+):
+    """As `gradient.windowed`, to which it is an approximation: no window runs under autograd."""
+    with torch.no_grad():
+        states = trajectory(flow, z0, offsets)
+    with torch.enable_grad():
+        z = states[-1].detach().requires_grad_()
+        image, seen = observe(decode, energy, z, number)
+        chains = begin_chains(seen, len(flow), lambda first: [z], loss_scale)
+    for chain in chains:
+        chain.gradients = chain.gradients * (len(flow) - chain.first + 1)
+    image, seen = image.detach(), without_graph(seen)
+    unscale(chains, loss_scale, number)
+    return states, image, seen, gather(chains, seen, states, image)
