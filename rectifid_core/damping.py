@@ -9,8 +9,8 @@ which costs nothing: the residuals are there.  What can be said of it:
 
 - Where f has no slope above 1 / a, it is the step damped by a, to the bit.  With a <= 1/2 that is wherever the paper's
   condition holds, that G be a contraction: the slopes of f are at most 2 then.
-- Where a step multiplies the residual by c > 2, the next ten are damped to at most 1 / (c - 1) of its own a_n: a residual
-  that explodes ends the cause, and no evaluation is thrown away.
+- Where a step multiplies the residual by c > 2, the next ten have at most 1 / (c - 1) of its damping: a residual that
+  explodes ends the cause, and no evaluation is thrown away.
 - Each r is one over a slope that was there, so that a_n never falls below min(a, 1 over the largest slope of f).
 """
 
