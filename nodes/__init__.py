@@ -8,7 +8,7 @@ from .families import ModelSamplingPeRFlow, ModelSamplingRectifiedFlow
 from .guidance import CombineGuidance, LimitGuidance
 from .identity import EncodeReferenceIdentity, IdentityGuidance, LoadIdentity, MeasureIdentity, SaveIdentity
 from .report import PlotConvergence
-from .sampler import AnchoredRectifiedSampler
+from .sampler import AnchoredRectifiedSampler, AnchoredSampler
 from .segmentation import SegmentationGuidance
 from .style import StyleGuidance
 from .subjects import LoadSubjectDiscriminator
@@ -29,6 +29,7 @@ NODES = [
     CombineGuidance,
     LimitGuidance,
     AnchoredRectifiedSampler,
+    AnchoredSampler,
     PlotConvergence,
     ModelSamplingRectifiedFlow,
     ModelSamplingPeRFlow,

@@ -24,6 +24,7 @@ from .environment import BASE, ROOT, link_pack
 from .workflow import model_files, to_prompt
 
 WORKFLOWS = WORKFLOW.parent
+CUSTOM_SAMPLING = WORKFLOWS / "custom_sampling.json"
 SAVE_AND_REUSE = WORKFLOWS / "save_and_reuse_identity.json"
 # Of these no picture can be shown that their models made: those are too large for the machine that this is run on.
 DRAWN = [WORKFLOWS / "face_identity.json", WORKFLOWS / "subject_identity.json"]
@@ -121,9 +122,12 @@ def main() -> int:
                 editor.run(seconds=600)
                 editor.screenshot(ROOT / "docs" / "quickstart_editor.png")
             pictures = pictures_of(server, server.run(quickstart_prompt(server)))  # out of the server's cache
+            graph = json.loads(CUSTOM_SAMPLING.read_text(encoding="utf-8"))
+            custom = pictures_of(server, server.run(to_prompt(graph, server.object_info())))
             thumbnail(*save_and_reuse(server)).save(SAVE_AND_REUSE.with_suffix(".jpg"), quality=90)
     lay_out(pictures, judge(pictures)).save(ROOT / "docs" / "quickstart.png")
-    thumbnail(pictures["guided"], [pictures["reference"]]).save(WORKFLOW.with_suffix(".jpg"), quality=90)
+    for workflow, drawn in ((WORKFLOW, pictures), (CUSTOM_SAMPLING, custom)):
+        thumbnail(drawn["guided"], [drawn["reference"]]).save(workflow.with_suffix(".jpg"), quality=90)
     for workflow in FAMILIES:
         graph = json.loads(workflow.read_text(encoding="utf-8"))
         family_thumbnail(graph, pictures["guided"]).save(workflow.with_suffix(".jpg"), quality=90)

@@ -23,9 +23,9 @@ def differentiable(models: Iterable[nn.Module]) -> Iterator[None]:
     with ExitStack() as stack:
         stack.enter_context(torch.inference_mode(False))
         if hasattr(comfy.model_management, "in_training"):
-            stack.enter_context(_attribute(comfy.model_management, "in_training", True))
+            stack.enter_context(attribute(comfy.model_management, "in_training", True))
         # streamed weights share a buffer, which the next layer overwrites
-        stack.enter_context(_attribute(comfy.model_management, "NUM_STREAMS", 0))
+        stack.enter_context(attribute(comfy.model_management, "NUM_STREAMS", 0))
         for model in models:
             for module in model.modules():
                 _prepare(module, stack)
@@ -42,7 +42,7 @@ def _prepare(module: nn.Module, stack: ExitStack) -> None:
         stack.callback(handle.remove)
     if getattr(module, "_full_precision_mm", True) is False and not hasattr(comfy.model_management, "in_training"):
         # a product of quantised numbers rounds its input, which has no gradient; newer hosts bring their own
-        stack.enter_context(_attribute(module, "_full_precision_mm", True))
+        stack.enter_context(attribute(module, "_full_precision_mm", True))
 
 
 def _clone_input(module: nn.Module, args: tuple) -> tuple | None:
@@ -79,7 +79,8 @@ def _alias(tensor: Tensor) -> Tensor:
 
 
 @contextmanager
-def _attribute(owner: Any, name: str, value: Any) -> Iterator[None]:
+def attribute(owner: Any, name: str, value: Any) -> Iterator[None]:
+    """Inside, this attribute has this value."""
     before = getattr(owner, name)
     setattr(owner, name, value)
     try:

@@ -12,12 +12,8 @@ from comfy.sd import VAE
 from torch import Tensor, nn
 
 
-def refuse_other_vaes(vae: VAE | None, model: ModelPatcher) -> None:
+def refuse_other_vaes(vae: VAE, model: ModelPatcher) -> None:
     """Raises ValueError unless ``vae`` decodes this MODEL's latents to RGB images."""
-    if vae is None:
-        raise ValueError(
-            "There is no VAE. If it comes from a checkpoint loader, this checkpoint has none: use a Load VAE node."
-        )
     vae.throw_exception_if_invalid()
     channels = model.get_model_object("latent_format").latent_channels
     if vae.latent_channels != channels or vae.output_channels != 3:

@@ -57,10 +57,11 @@ def family_of(model: ModelPatcher, steps: int, chosen: str = AUTO) -> str:
     return chosen
 
 
-def sigmas_of(model: ModelPatcher, family: str, steps: int, scheduler: str, denoise: float) -> Tensor:
+def sigmas_of(model: ModelPatcher, steps: int, scheduler: str, denoise: float) -> Tensor:
     """KSampler's sigmas, ``(steps + 1,)``; a PeRFlow has times of its own, whatever the scheduler."""
-    if family == "perflow":
-        return model.get_model_object("model_sampling").step_sigmas(steps, denoise)
+    sampling = model.get_model_object("model_sampling")
+    if isinstance(sampling, PeRFlowSampling):
+        return sampling.step_sigmas(steps, denoise)
     return comfy.samplers.KSampler(model, steps, model.load_device, "euler", scheduler, denoise).sigmas
 
 

@@ -1,39 +1,39 @@
-"""Tells the host, which plans for inference, what a guided sampling needs in memory."""
+"""Has the host, which plans for inference, make room for a backward."""
 
 from __future__ import annotations
 
-import math
-
+import comfy.model_management
 from comfy.model_patcher import ModelPatcher
-from comfy.patcher_extension import WrappersMP
+from comfy.sampler_helpers import estimate_memory
+from comfy.samplers import CFGGuider
 from comfy.sd import VAE
-from torch import nn
+from torch import Tensor, nn
 
-_KEY = "rectifid"
 # Estimates.  What one transformer block keeps for its backward (counted for SD3.5 and FLUX), as a part of what the host
 # reserves for a whole forward; and what a decoder keeps, as a multiple of what its forward needs.
 _BLOCK = 0.25
 _DECODER = 4
 
 
-def load_together(model: ModelPatcher, others: list[ModelPatcher]) -> None:
-    """Has the host load ``others`` (VAE, discriminator) in the same call as ``model``, so that none evicts another."""
-    model.set_additional_models(_KEY, others)
+def load_together(guider: CFGGuider, others: list[ModelPatcher], needed: float) -> None:
+    """Has the host load ``others`` (VAE, discriminator) beside what the guider runs, so that none evicts another.
+
+    needed: bytes that stay free beside the weights.
+    """
+    models = [guider.model_patcher, *guider.loaded_models, *others]
+    comfy.model_management.load_models_gpu(models, memory_required=needed)
 
 
-def reserve_backward(model: ModelPatcher, vae: VAE, windows: int) -> None:
-    """Has the host keep memory free for the graph of ``windows`` model calls, or of the decoder if that is larger."""
+def needed_memory(guider: CFGGuider, vae: VAE, latents: Tensor, windows: int) -> float:
+    """Bytes for a forward and for the graph of ``windows`` model calls, or of the decoder if that is larger.
 
-    def reserve(executor, patcher, noise_shape, *args, **kwargs):
-        batch, *shape = noise_shape
-        forward = patcher.model.memory_required([2 * batch, *shape])
-        flow = windows * _BLOCK * _blocks(patcher.model.diffusion_model) * forward
-        latent_shape = [batch, vae.latent_channels, *([1] * (vae.latent_dim - 2)), *shape[-2:]]
-        decoder = _DECODER * vae.memory_used_decode(latent_shape, vae.vae_dtype)
-        factor = math.ceil(1 + max(flow, decoder) / forward)
-        return executor(patcher, [factor * batch, *shape], *args, **kwargs)
-
-    model.add_wrapper_with_key(WrappersMP.PREPARE_SAMPLING, _KEY, reserve)
+    latents: only their shape, ``(B, C, h, w)`` or with a frame axis, counts.
+    """
+    shape = latents.shape
+    forward, _ = estimate_memory(guider.model_patcher, shape, guider.conds)
+    flow = windows * _BLOCK * _blocks(guider.model_patcher.model.diffusion_model) * forward
+    decoded = [shape[0], vae.latent_channels, *([1] * (vae.latent_dim - 2)), *shape[-2:]]
+    return forward + max(flow, (_DECODER if windows else 1) * vae.memory_used_decode(decoded, vae.vae_dtype))
 
 
 def _blocks(network: nn.Module) -> int:

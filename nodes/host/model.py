@@ -1,44 +1,58 @@
-"""A clone of a MODEL through which a gradient runs."""
+"""The MODEL of a running guider, so that a gradient runs through it."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import comfy.hooks
 import torch
 from comfy.ldm.modules.attention import attention_pytorch
-from comfy.model_patcher import ModelPatcher
-from comfy.patcher_extension import WrappersMP
+from comfy.model_patcher import ModelPatcher, create_model_options_clone
 from comfy.samplers import CFGGuider
 
-_CACHES = ("easycache", "lazycache")
-_CACHE_HOOKS = (
-    WrappersMP.OUTER_SAMPLE,
-    WrappersMP.CALC_COND_BATCH,
-    WrappersMP.DIFFUSION_MODEL,
-    WrappersMP.PREDICT_NOISE,
-)
+from .autograd import attribute
+
+_CACHES = ("easycache", "lazycache")  # they reuse one step's output, with its graph, in another
 
 
-def differentiable_clone(model: ModelPatcher) -> ModelPatcher:
-    """A clone of MODEL whose forward can be differentiated: its weights are shared, its options are its own."""
-    model = resident(model).clone()
-    options = model.model_options["transformer_options"]
-    chosen = options.get("optimized_attention_override")
+def differentiable_options(model_options: dict[str, Any]) -> dict[str, Any]:
+    """A copy of a run's options with which the model's forward can be differentiated."""
+    options = create_model_options_clone(model_options)
+    transformer = options.setdefault("transformer_options", {})
+    chosen = transformer.get("optimized_attention_override")
 
     def attention(host_attention, *args, **kwargs):
         if torch.is_grad_enabled():  # the host's faster kernels have no backward, or a silently wrong one
             return attention_pytorch(*args, **kwargs)
         return chosen(host_attention, *args, **kwargs) if chosen else host_attention(*args, **kwargs)
 
-    options["optimized_attention_override"] = attention
+    transformer["optimized_attention_override"] = attention
     # a UNet adds a ControlNet's output in place to skips that autograd has saved
-    model.set_model_input_block_patch_after_skip(lambda h, transformer_options: h.clone())
-    model.set_additional_models("multigpu", [])  # the host runs the other devices under no_grad
-    for cache in _CACHES:  # they reuse one step's output, with its graph, in another
-        for hook in _CACHE_HOOKS:
-            model.remove_wrappers_with_key(hook, cache)
-    return model
+    skips = transformer.setdefault("patches", {}).setdefault("input_block_patch_after_skip", [])
+    skips.append(lambda h, transformer_options: h.clone())
+    options.pop("multigpu_clones", None)  # the host runs the other devices under no_grad
+    for wrappers in transformer.get("wrappers", {}).values():
+        for cache in _CACHES:
+            wrappers.pop(cache, None)
+    return options
+
+
+@contextmanager
+def resident_model(guider: CFGGuider) -> Iterator[None]:
+    """Inside, the guider, which the host is running, runs the twin of its model whose weights stay in place."""
+    patcher = resident(guider.model_patcher)
+    if patcher is guider.model_patcher:
+        yield
+        return
+    with attribute(guider, "model_patcher", patcher), attribute(guider, "inner_model", patcher.model):
+        patcher.pre_run()
+        try:
+            yield
+        finally:
+            patcher.cleanup()
 
 
 def resident(patcher: ModelPatcher) -> ModelPatcher:
@@ -56,7 +70,8 @@ def resident(patcher: ModelPatcher) -> ModelPatcher:
 
 def refuse_changing_weights(guider: CFGGuider) -> None:
     """Raises ValueError where the host would exchange weights between two model calls of one gradient."""
-    used = [guider.conds["positive"]] if math.isclose(guider.cfg, 1.0) else guider.conds.values()
+    plain = type(guider).predict_noise is CFGGuider.predict_noise
+    used = [guider.conds["positive"]] if plain and math.isclose(guider.cfg, 1.0) else guider.conds.values()
     hooks = {entry.get("hooks") for conditioning in used for entry in conditioning}
     weight_hooks = [hook for group in hooks if group for hook in group.get_type(comfy.hooks.EnumHookType.Weight)]
     if weight_hooks and (len(hooks) > 1 or any(len(hook.hook_keyframe.keyframes) > 1 for hook in weight_hooks)):

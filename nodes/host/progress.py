@@ -7,6 +7,7 @@ import logging
 import torch
 from comfy.utils import ProgressBar
 from comfy_api.latest import ui
+from comfy_execution.utils import get_executing_context
 from PIL import Image
 from server import PromptServer
 
@@ -16,11 +17,12 @@ PREVIEW_PIXELS = 512
 
 
 class Progress:
-    """One step of the bar for each of ``iterations + 1`` iterates of the node ``node_id``."""
+    """One step of the bar for each of ``iterations + 1`` iterates, on the node that the host is executing."""
 
-    def __init__(self, iterations: int, node_id: str | None):
-        self._iterations, self._node_id = iterations, node_id
-        self._bar = ProgressBar(iterations + 1, node_id=node_id)
+    def __init__(self, iterations: int):
+        context = get_executing_context()
+        self._iterations, self._node_id = iterations, context and context.node_id
+        self._bar = ProgressBar(iterations + 1, node_id=self._node_id)
 
     def show(self, iterate: Iterate) -> None:
         pairs = zip(iterate.similarity.tolist(), iterate.found.tolist(), strict=True)

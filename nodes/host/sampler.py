@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import ExitStack
 from typing import Any
 
 import comfy.sample
@@ -19,114 +19,133 @@ from comfy.model_patcher import ModelPatcher
 from comfy.sd import VAE
 from torch import Tensor
 
-from ...rectifid_core.interfaces import Energy
+from ...rectifid_core.discriminator import Discriminator
+from ...rectifid_core.guidance import Guidance
 from ...rectifid_core.solver import CLIPPED, Best, Iterate, solve
-from .autograd import differentiable, normal
+from .autograd import attribute, differentiable, normal
 from .decoder import VAEDecoder, refuse_other_vaes
 from .discriminator import fully_loaded
-from .family import flow_of, sigmas_of
+from .family import AUTO, family_of, flow_of, sigmas_of
 from .flow import Denoiser
-from .memory import load_together, reserve_backward
-from .model import differentiable_clone, refuse_changing_weights, resident
+from .memory import load_together, needed_memory
+from .model import differentiable_options, refuse_changing_weights, resident, resident_model
 
 LOSS_SCALE = 1024.0  # for float16, at first
 SCALE_UNITS = ("latent", "published")
+KEEP = ("best", "last")
 _PUBLISHED_NUMBERS = 4 * 64 * 64  # in a latent of the published model: a clipped gradient of norm 1 was made for it
 _RATIOS = ("downscale_ratio_spacial", "downscale_ratio_temporal")  # newer hosts put them into an empty latent
 
+Watch = Callable[[Iterate, Best | Iterate], bool]
 
-def sample(
-    model: ModelPatcher,
-    vae: VAE,
-    positive: list,
-    negative: list,
-    latent: dict[str, Any],
-    energy: Energy,
-    networks: list[ModelPatcher],
-    *,
-    seed: int,
-    steps: int,
-    cfg: float,
-    scheduler: str,
-    denoise: float,
-    family: str,
-    scale: float,
-    scale_unit: str = SCALE_UNITS[0],
-    keep: str,
-    on_iterate: Callable[[Iterate, Best], bool],
-    **settings: Any,
-) -> tuple[dict[str, Any], Tensor]:
-    """KSampler, guided: the host's LATENT and its decoded image, ``(B, 3, H, W)`` in [0, 1].
 
+class GuidedSampler(comfy.samplers.Sampler):
+    """A SAMPLER of the host, for any of its guiders; it keeps nothing of a run, and may serve several.
+
+    begin: called when a run begins, with what is known of it then by name (model, family, seed, steps); what it returns
+        is called with each iterate and what would be kept by now, and ends the run by True.
+    views, and the run's seed: of `Guidance.energy`; keep: "best" or "last" iterate.
+    family: one of `FAMILIES`, or `AUTO`; a flow or diffusion model runs as by the host's `euler`, a consistency model
+        as by `lcm`.  With ``iterations=0`` the latent is the host's, for a flow to the bit.
     scale, scale_unit: the solver's scale for a latent of 16384 numbers; "latent" makes it mean the same for any other,
-    by sqrt(numbers / 16384), where gradients are clipped; "published" takes it as it is.
-    family: from `family_of`; a flow or diffusion model runs as by KSampler's `euler`, a consistency model as by `lcm`.
-    energy, and the ``networks`` that it runs; keep: "best" or "last" iterate; on_iterate: called with each iterate and
-    the best so far, True ends the run; settings: the solver's.  With ``iterations=0`` the latent is KSampler's, for a
-    flow to the bit.
+        by sqrt(numbers / 16384), where gradients are clipped; "published" takes it as it is.
+    settings: the others of the solver.
 
-    Raises ValueError, in a user's words, for a VAE or latent that cannot be guided.
+    Raises ValueError, in a user's words, for what cannot be guided: at once for a VAE that is none or a discriminator
+    that the host cannot load, in a run for a VAE, latent or sigmas that do not go with it.
     """
-    refuse_other_vaes(vae, model)
-    samples = _prepare_latent(model, latent)
-    noise = comfy.sample.prepare_noise(samples, seed, latent.get("batch_index"))
 
-    guided = settings["iterations"] > 0
-    model = differentiable_clone(model) if guided else model.clone()
-    autoencoder = resident(vae.patcher) if guided else vae.patcher
-    load_together(model, [autoencoder, *networks])
-    sigmas = sigmas_of(model, family, steps, scheduler, denoise)
-    if guided:
-        reserve_backward(model, vae, len(sigmas) - 1 if settings["gradient"] == "full" else 1)
-
-    settings["scale"] = scale * _size(samples) if scale_unit == "latent" and settings["rule"] in CLIPPED else scale
-    sampler = AnchoredSampler(family, vae, autoencoder, energy, networks, keep, on_iterate, settings)
-    samples = comfy.sample.sample_custom(
-        model, noise, cfg, sampler, sigmas, positive, negative, samples, latent.get("noise_mask"), seed=seed
-    )
-    latent = {key: value for key, value in latent.items() if key not in _RATIOS}
-    return {**latent, "samples": samples}, sampler.image
-
-
-class AnchoredSampler(comfy.samplers.Sampler):
-    """After the guider has run it, ``image`` is what the returned latent decodes to, ``(B, 3, H, W)`` in [0, 1]."""
-
-    image: Tensor
-
-    def __init__(self, family, vae, autoencoder, energy, networks, keep, on_iterate, settings):
+    def __init__(
+        self,
+        vae: VAE | None,
+        guidance: Guidance,
+        begin: Callable[[dict[str, Any]], Watch],
+        *,
+        views: int,
+        scale: float,
+        scale_unit: str = SCALE_UNITS[0],
+        keep: str = KEEP[0],
+        family: str = AUTO,
+        **settings: Any,
+    ):
+        if vae is None:
+            raise ValueError(
+                "There is no VAE. If it comes from a checkpoint loader, this checkpoint has none: use a Load VAE node."
+            )
+        self._vae = vae
+        self._guidance, self._views = guidance, views
+        self._networks = [network for each in guidance.discriminators for network in _networks(each)]
+        self._begin = begin
+        self._scale, self._scale_unit = scale, scale_unit
+        self._keep = keep
         self._family = family
-        self._vae, self._autoencoder = vae, autoencoder
-        self._energy, self._networks = energy, networks
-        self._keep, self._on_iterate = keep, on_iterate
         self._settings = settings
+        self._guided = settings["iterations"] > 0
 
     def sample(
         self, model_wrap, sigmas, extra_args, callback, noise, latent_image=None, denoise_mask=None, disable_pbar=False
     ):
-        guided = self._settings["iterations"] > 0
-        if guided:
-            refuse_changing_weights(model_wrap)
-        for network in self._networks:
-            fully_loaded(network)
-        loaded = [patcher.model for patcher in (model_wrap.model_patcher, *model_wrap.loaded_models)]
-        with differentiable(loaded) if guided else nullcontext():
-            model_wrap.conds = normal(model_wrap.conds)
-            sigmas, noise, latent_image, denoise_mask = normal((sigmas, noise, latent_image, denoise_mask))
-            model_sampling = model_wrap.inner_model.model_sampling
-            denoiser = Denoiser(model_wrap, sigmas, extra_args, noise, latent_image, denoise_mask)
-            flow = flow_of(self._family, denoiser, noise)
-            x0 = model_sampling.noise_scaling(sigmas[0], noise, latent_image, self.max_denoise(model_wrap, sigmas))
-            z0 = x0 / denoiser.scale(sigmas[0])
-            decode = VAEDecoder(self._vae, self._autoencoder.model, model_wrap.inner_model)
+        """What the host's guider, ``model_wrap``, calls; the noise in, the latent out, as of its other samplers."""
+        guider, vae = model_wrap, self._vae
+        refuse_other_vaes(vae, guider.model_patcher)
+        _refuse_other_latents(noise, guider.model_patcher)
+        family = family_of(guider.model_patcher, len(sigmas) - 1, self._family)
+        if self._guided:
+            _refuse_unfinished(sigmas)
+            refuse_changing_weights(guider)
+        with ExitStack() as stack:
+            autoencoder, options = vae.patcher, extra_args["model_options"]
+            if self._guided:
+                autoencoder, options = resident(autoencoder), differentiable_options(options)
+                stack.enter_context(resident_model(guider))
+                stack.enter_context(attribute(guider, "model_options", differentiable_options(guider.model_options)))
+            networks = [autoencoder, *self._networks]
+            load_together(guider, networks, needed_memory(guider, vae, noise, self._windows(len(sigmas) - 1)))
+            for network in self._networks:
+                fully_loaded(network)
+            if self._guided:
+                loaded = [guider.model_patcher, *guider.loaded_models, *networks]
+                stack.enter_context(differentiable(patcher.model for patcher in loaded))
+                guider.conds = normal(guider.conds)
+                sigmas, noise, latent_image, denoise_mask = normal((sigmas, noise, latent_image, denoise_mask))
+            seed = extra_args.get("seed") or 0
+            facts = {
+                "model": type(guider.inner_model).__name__,
+                "family": family,
+                "seed": seed,
+                "steps": len(sigmas) - 1,
+            }
+            watch = self._begin(facts)
+            sampling = guider.inner_model.model_sampling
+            extra_args = {**extra_args, "model_options": options}
+            denoiser = Denoiser(guider, sigmas, extra_args, noise, latent_image, denoise_mask)
+            x0 = sampling.noise_scaling(sigmas[0], noise, latent_image, self.max_denoise(guider, sigmas))
             best = Best()
-            scale = LOSS_SCALE if torch.float16 in self._computed_in(model_wrap.inner_model) else 1.0
-            for iterate in solve(flow, decode, self._energy, z0, loss_scale=scale, **self._settings):
+            for iterate in solve(
+                flow_of(family, denoiser, noise),
+                VAEDecoder(vae, autoencoder.model, guider.inner_model),
+                self._guidance.energy(self._views, seed),
+                x0 / denoiser.scale(sigmas[0]),
+                scale=self._scale_for(noise),
+                loss_scale=LOSS_SCALE if torch.float16 in self._computed_in(guider.inner_model) else 1.0,
+                **self._settings,
+            ):
                 best.update(iterate)
-                if self._on_iterate(iterate, best):
+                kept = best if self._keep == "best" else iterate
+                if watch(iterate, kept):
                     break
-            kept = best if self._keep == "best" else iterate
-            self.image = kept.image
-            return model_sampling.inverse_noise_scaling(sigmas[-1], kept.latent)
+            return sampling.inverse_noise_scaling(sigmas[-1], kept.latent)
+
+    def _windows(self, steps: int) -> int:
+        """How many graphs of the model are kept at once."""
+        if not self._guided:
+            return 0
+        return steps if self._settings["gradient"] == "full" else 1
+
+    def _scale_for(self, latents: Tensor) -> float:
+        if self._scale_unit == "published" or self._settings["rule"] not in CLIPPED:
+            return self._scale
+        return self._scale * math.sqrt(latents[0].numel() / _PUBLISHED_NUMBERS)
 
     def _computed_in(self, model: BaseModel) -> set[torch.dtype]:
         """In which types the networks of a gradient compute."""
@@ -134,23 +153,58 @@ class AnchoredSampler(comfy.samplers.Sampler):
         return {model.manual_cast_dtype or model.get_dtype(), self._vae.vae_dtype, *discriminators}
 
 
-def _size(samples: Tensor) -> float:
-    """A latent's norm, by the number of its numbers, in units of the published model's."""
-    return math.sqrt(samples[0].numel() / _PUBLISHED_NUMBERS)
-
-
-def _prepare_latent(model: ModelPatcher, latent: dict[str, Any]) -> Tensor:
-    """The latent as KSampler takes it; raises ValueError for one that is not an image of this model."""
-    samples = latent["samples"]
-    if samples.is_nested or samples.ndim not in (4, 5) or (samples.ndim == 5 and samples.shape[2] > 1):
-        raise ValueError("This latent is a video or a sound; guidance works on images. Use a latent of one frame.")
+def sample(
+    model: ModelPatcher,
+    positive: list,
+    negative: list,
+    latent: dict[str, Any],
+    sampler: comfy.samplers.Sampler,
+    *,
+    seed: int,
+    steps: int,
+    cfg: float,
+    scheduler: str,
+    denoise: float,
+) -> dict[str, Any]:
+    """The host's KSampler with ``sampler`` in the place of the one that it would make by a name."""
     samples = comfy.sample.fix_empty_latent_channels(
-        model, samples, **{ratio: latent[ratio] for ratio in _RATIOS if ratio in latent}
+        model, latent["samples"], **{ratio: latent[ratio] for ratio in _RATIOS if ratio in latent}
     )
-    channels = model.get_model_object("latent_format").latent_channels
-    if samples.shape[1] != channels:
+    noise = comfy.sample.prepare_noise(samples, seed, latent.get("batch_index"))
+    sigmas = sigmas_of(model, steps, scheduler, denoise)
+    samples = comfy.sample.sample_custom(
+        model, noise, cfg, sampler, sigmas, positive, negative, samples, latent.get("noise_mask"), seed=seed
+    )
+    latent = {key: value for key, value in latent.items() if key not in _RATIOS}
+    return {**latent, "samples": samples}
+
+
+def _networks(discriminator: Discriminator) -> list[ModelPatcher]:
+    """What the host shall load of it; ValueError for one that it cannot."""
+    if not hasattr(discriminator, "patchers"):
         raise ValueError(
-            f"The latent has {samples.shape[1]} channels and the model works on {channels}. Encode the image with the "
+            f"The discriminator {discriminator.name} of the identity is not loaded (any more). Run the node that loads "
+            "it again: change one of its settings, or restart ComfyUI."
+        )
+    return discriminator.patchers
+
+
+def _refuse_other_latents(latents: Tensor, model: ModelPatcher) -> None:
+    """Raises ValueError unless the latents are images of this model."""
+    if latents.ndim not in (4, 5) or (latents.ndim == 5 and latents.shape[2] > 1):
+        raise ValueError("This latent is a video or a sound; guidance works on images. Use a latent of one frame.")
+    channels = model.get_model_object("latent_format").latent_channels
+    if latents.shape[1] != channels:
+        raise ValueError(
+            f"The latent has {latents.shape[1]} channels and the model works on {channels}. Encode the image with the "
             "VAE that belongs to the model, or use an empty latent."
         )
-    return samples
+
+
+def _refuse_unfinished(sigmas: Tensor) -> None:
+    if sigmas[-1] > 0:
+        raise ValueError(
+            f"These sigmas end at {float(sigmas[-1]):.3g}, before the picture is finished, and guidance looks at "
+            "finished pictures. Give this sampler sigmas that end at 0, such as the low_sigmas of SplitSigmas, and let "
+            "another sampler draw the part before."
+        )

@@ -46,6 +46,7 @@ if HOST and (Path(HOST) / "comfy").is_dir():
     import folder_paths
     from comfy.ldm.modules.diffusionmodules.mmdit import MMDiT
     from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
+    from comfy_execution.utils import CurrentNodeContext
 
     import nodes as host_nodes
 else:
@@ -171,8 +172,7 @@ class Job:
         reference = pack("nodes.demo").DrawDemoPortrait.execute(3, "a person")[0]
         self.identity = pack("nodes.host.discriminator").encode_images(self.discriminator, reference)
         self.guidance = pack("rectifid_core.guidance").IdentityGuidance(self.identity)
-        self._sample = pack("nodes.host.sampler").sample
-        self._family_of = pack("nodes.host.family").family_of
+        self._sampler = pack("nodes.host.sampler")
         self.iterates = []
 
     def ksampler(self, model=None, **changes):
@@ -192,40 +192,38 @@ class Job:
         )[0]
         return latent["samples"]
 
-    def guide(self, model=None, vae=None, energy=None, views=0, on_iterate=None, **changes):
+    def guide(self, model=None, vae=None, energy=None, on_iterate=None, **changes):
         """The latent and image of the guided sampler; `iterates` has what it went through."""
-        self.iterates = []
+        drawn = {"seed": 5, "steps": 3, "cfg": 1.0, "scheduler": "simple", "denoise": 1.0}
+        drawn.update({name: changes.pop(name) for name in drawn.keys() & changes.keys()})
+        sampler = self.sampler(vae, energy, on_iterate, **changes)
+        latent = self._sampler.sample(model or self.model, self.positive, self.negative, self.latent, sampler, **drawn)
+        return latent["samples"], self.kept.image
 
-        def watch(iterate, best):
+    def sampler(self, vae=None, energy=None, on_iterate=None, **changes):
+        """A SAMPLER for the host's guiders, with the settings that `guide` has."""
+
+        def watch(iterate, kept):
             self.iterates.append(iterate)
-            return bool(on_iterate and on_iterate(iterate, best))
+            self.kept = kept
+            return bool(on_iterate and on_iterate(iterate, kept))
+
+        def begin(facts):
+            self.iterates, self.facts = [], facts
+            return watch
 
         settings = {
-            "seed": 5,
-            "steps": 3,
-            "cfg": 1.0,
-            "scheduler": "simple",
-            "denoise": 1.0,
+            "views": 0,
             "iterations": 2,
+            "rule": "accumulated",
             "scale": 5.0,
             "scale_unit": "published",
+            "gradient": "windowed",
             "keep": "last",
             **changes,
         }
-        settings = {"gradient": "windowed", "rule": "accumulated", **settings}
-        settings["family"] = self._family_of(model or self.model, settings["steps"], settings.get("family", "auto"))
-        latent, image = self._sample(
-            model or self.model,
-            vae or self.vae,
-            self.positive,
-            self.negative,
-            self.latent,
-            energy or self.guidance.energy(views, 0),
-            [] if energy else self.discriminator.patchers,
-            on_iterate=watch,
-            **settings,
-        )
-        return latent["samples"], image
+        guidance = SimpleNamespace(discriminators=[], energy=lambda *_: energy) if energy else self.guidance
+        return self._sampler.GuidedSampler(vae or self.vae, guidance, begin, **settings)
 
 
 @pytest.fixture
@@ -247,7 +245,8 @@ def run(nodes, tmp_path, monkeypatch):
         inputs = {**defaults, **inputs}
         if schema.is_input_list:  # the host hands such a node all inputs as lists
             inputs = {name: value if isinstance(value, list) else [value] for name, value in inputs.items()}
-        return nodes[node_id].EXECUTE_NORMALIZED(**inputs)
+        with CurrentNodeContext("prompt", "7"):
+            return nodes[node_id].EXECUTE_NORMALIZED(**inputs)
 
     return execute
 

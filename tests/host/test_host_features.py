@@ -8,7 +8,6 @@ import comfy.model_management
 import comfy.model_patcher
 import pytest
 import torch
-from comfy.patcher_extension import WrappersMP
 from torch import nn
 
 import nodes as host_nodes
@@ -146,18 +145,21 @@ def test_a_layer_norm_may_be_followed_by_an_addition_in_place(pack):
         assert torch.autograd.grad(x.sum(), leaf)[0].isfinite().all()
 
 
-def test_memory_is_reserved_for_the_backward(job, pack):
-    """The host plans for a batch; it is told of one as large as the graph that is kept."""
+def test_memory_is_reserved_for_the_backward(job, pack, monkeypatch):
+    """The host plans for a forward; it is told of the graphs that are kept, and of the decoder's."""
+    asked, load = [], comfy.model_management.load_models_gpu
 
-    def planned_batch(windows):
-        model = job.model.clone()
-        pack("nodes.host.memory").reserve_backward(model, job.vae, windows)
-        [reserve] = model.get_wrappers(WrappersMP.PREPARE_SAMPLING, "rectifid")
-        batch, *shape = reserve(lambda patcher, noise_shape, conds: noise_shape, model, (2, 16, 8, 8), {})
-        assert shape == [16, 8, 8] and batch % 2 == 0
-        return batch
+    def watched(models, memory_required=0, **options):
+        asked.append(memory_required)
+        return load(models, memory_required=memory_required, **options)
 
-    assert 2 < planned_batch(1) < planned_batch(1000)
+    monkeypatch.setattr(comfy.model_management, "load_models_gpu", watched)
+    for changes in ({"iterations": 0}, {}, {"gradient": "full", "steps": 50, "iterations": 1}):
+        job.guide(**changes)
+    forward = job.model.model.memory_required([2, 16, 8, 8])
+    unguided, windowed, full = asked[1::2]  # the guider's own call comes first
+    assert forward < unguided < windowed < full
+    assert full - forward == 50 * 2 * pack("nodes.host.memory")._BLOCK * forward
 
 
 def test_weights_that_come_and_go_are_replaced_or_refused(pack, job):
@@ -188,4 +190,4 @@ def test_all_networks_are_loaded_in_one_call(job, monkeypatch):
     )
     job.guide()
     networks = {id(each) for each in (job.model.model, job.vae.patcher.model, job.discriminator.network)}
-    assert loads == [networks]
+    assert loads == [{id(job.model.model)}, networks], "first by the guider, then for the gradient"

@@ -28,6 +28,7 @@ IDS = [
     "CombineGuidance",
     "LimitGuidance",
     "AnchoredRectifiedSampler",
+    "AnchoredSampler",
     "PlotConvergence",
     "ModelSamplingRectifiedFlow",
     "ModelSamplingPeRFlow",

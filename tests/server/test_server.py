@@ -11,6 +11,7 @@ from scripts.environment import ROOT
 
 NODES = [
     "AnchoredRectifiedSampler",
+    "AnchoredSampler",
     "ColorGuidance",
     "CombineGuidance",
     "DescribeFaceIdentity",
