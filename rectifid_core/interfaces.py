@@ -37,6 +37,14 @@ class EndVelocityFlow(Flow, Protocol):
         """The displacement that window k would make with the velocity v(z, t_(k+1)) of its END."""
 
 
+@runtime_checkable
+class PredictingFlow(Flow, Protocol):
+    """A flow that foresees where it ends; only the rule `single_pass` needs it."""
+
+    def predict(self, k: int, z: Tensor) -> tuple[Tensor, Tensor]:
+        """F_k(z), and z_K if the velocity stayed what it is: z + v(z, t_k) (t_K - t_k); by one evaluation."""
+
+
 class Decoder(Protocol):
     """Latent to image, differentiable: ``(B, ...) -> (B, 3, H, W)`` in [0, 1]."""
 

@@ -14,3 +14,8 @@ def norm(x: Tensor) -> Tensor:
 def spread(values: Tensor, x: Tensor) -> Tensor:
     """``(B,)``, shaped and placed to broadcast against ``x``, ``(B, ...)``."""
     return values.to(x.device).view(-1, *[1] * (x.ndim - 1))
+
+
+def clipped(x: Tensor) -> Tensor:
+    """x / max(1, |x|): not longer than 1."""
+    return (x / spread(norm(x).clamp(min=1), x)).to(x.dtype)

@@ -12,14 +12,15 @@ weights w_k and clip(g) = g / max(1, |g|) per sample and window, an iterate foll
     (3)  accumulated     d_k <- d_k - s w_k clip(g_k)                              as in the published code
     (4)  fixed_point     d_k <- (1 - a) d_k + a G_k(d),  G_k(d) = -s w_k g_k       the paper's, damped by a
     (5)  adaptive        as (4), a_n <= a from the last iterates in place of a      see `AdaptiveDamping`
-    (6)  fully_anchored  z_(k+1) <- z_(k+1) - s w_k clip(g_k)                      as published for 2-rectified flow
-    (7)  noise           z_0 <- z_0 - s clip(g_0)                                  no offset moves, only the noise
-    (8)  unanchored      z_(k+1) <- z_k + v(z_(k+1), t_(k+1)) dt - s w_k g_k       no reference trajectory
+    (6)  single_pass     d_k <- d_k - s w_k clip(g^_k), on the way                  see `single_pass`
+    (7)  fully_anchored  z_(k+1) <- z_(k+1) - s w_k clip(g_k)                      as published for 2-rectified flow
+    (8)  noise           z_0 <- z_0 - s clip(g_0)                                  no offset moves, only the noise
+    (9)  unanchored      z_(k+1) <- z_k + v(z_(k+1), t_(k+1)) dt - s w_k g_k       no reference trajectory
 
 With a = 1, (4) is a contraction where s L < 1, L being the Lipschitz constant of w g as a function of d; a smaller a
 goes further, and (5) as far as it must.  The fixed point is anchored: there the energy's pull balances the distance to
-the reference trajectory.  In (3) to (5) a window starts from the guided state; in (6) its end stays tied to that of the
-unguided trajectory.
+the reference trajectory.  In (3) to (6) a window starts from the guided state; in (7) its end stays tied to that of the
+unguided trajectory.  All but (6) start again from the noise in each iteration.
 """
 
 from __future__ import annotations
@@ -32,12 +33,13 @@ from torch import Tensor
 
 from .damping import AdaptiveDamping
 from .gradient import Scaled, full, observe, trajectory, windowed
-from .interfaces import Decoder, EndVelocityFlow, Energy, Flow, Observation
-from .per_sample import norm, spread
+from .interfaces import Decoder, EndVelocityFlow, Energy, Flow, Observation, PredictingFlow
+from .per_sample import clipped, norm, spread
+from .single_pass import share_out, single_pass
 from .straight import straight
 
-RULES = ("accumulated", "fixed_point", "adaptive", "fully_anchored", "noise", "unanchored")
-CLIPPED = ("accumulated", "fully_anchored", "noise")  # by habit
+RULES = ("accumulated", "fixed_point", "adaptive", "single_pass", "fully_anchored", "noise", "unanchored")
+CLIPPED = ("accumulated", "single_pass", "fully_anchored", "noise")  # by habit
 _DIFFERENTIATE = {"windowed": windowed, "full": full, "straight": straight}
 GRADIENTS = tuple(_DIFFERENTIATE)
 
@@ -59,6 +61,7 @@ class Iterate:
     crop: ``(B, 3, h, w)`` in [0, 1], the region that the energy looked at, or None.
     found: ``(B,)`` bool, whether the energy found what it compares in this image.
     parts: by name, what each energy of a sum saw.
+    predicted: the latent is where the flow would end if it went straight on, and not yet where it does (`single_pass`).
     """
 
     number: int
@@ -72,6 +75,7 @@ class Iterate:
     crop: Tensor | None
     found: Tensor
     parts: Mapping[str, Observation] = field(default_factory=dict)
+    predicted: bool = False
 
 
 def solve(
@@ -94,7 +98,8 @@ def solve(
     rule: one of `RULES`; scale: s; damping: a in (0, 1], of `fixed_point`, and of `adaptive` the largest.
     gradient: "windowed" keeps the K states and recomputes one window at a time under autograd; "full" keeps one graph
         of everything: no recomputation, the memory of all windows.  Both give the same gradient.  "straight" is an
-        approximation that no window runs under autograd for, see `straight`.
+        approximation that no window runs under autograd for, see `straight`.  `single_pass` has its own.
+    iterations: trajectories, each followed by an update; for `single_pass` updates, shared out to the windows of one.
     last_offset: False leaves the last window unguided, so that the flow has the last word on the image.
     clip: None for each rule's own habit: on for those that are published with it (`CLIPPED`), off for the fixed points.
     loss_scale: >= 1, by which the energy is multiplied for the backward, for networks in float16 (1024 is usual); where
@@ -116,12 +121,20 @@ def solve(
         weights[-1] = 0.0
 
     z0 = z0.detach()
-    offsets = [torch.zeros_like(z0) for _ in windows]
     residuals: list[Tensor] = []
+    if rule == "single_pass" and iterations:  # (6)
+        updates = share_out(iterations, len(flow), last=last_offset)
+        steps = single_pass(flow, decode, energy, z0, weights, updates, clips=clips, loss_scale=loss_scale)
+        for number, (z, image, seen, update, predicted) in enumerate(steps):
+            residuals += [] if update is None else [norm(update)]
+            yield _iterate(number, z, image, seen, residuals, followed=update is not None, predicted=predicted)
+        return
+
+    offsets = [torch.zeros_like(z0) for _ in windows]
     for number in range(iterations):
         states, image, seen, g = differentiate(flow, decode, energy, z0, offsets, number)  # (1), (2)
         if clips:
-            g = [_clip(g_k) for g_k in g]
+            g = [clipped(g_k) for g_k in g]
 
         if rule == "accumulated":  # (3)
             update = [-weights[k] * g[k] for k in windows]
@@ -133,13 +146,13 @@ def solve(
             update = [-weights[k] * g[k] - offsets[k] for k in windows]
             a = adapt(torch.stack(offsets, dim=1), torch.stack(update, dim=1))
             offsets = [(offsets[k] + spread(a, update[k]) * update[k]).to(update[k].dtype) for k in windows]
-        elif rule == "fully_anchored":  # (6)
+        elif rule == "fully_anchored":  # (7)
             update = [-weights[k] * g[k] for k in windows]
             offsets = _through(flow, z0, [states[k + 1] + update[k] for k in windows])
-        elif rule == "noise":  # (7)
+        elif rule == "noise":  # (8)
             update = [-scale * g[0]]
             z0 = z0 + update[0]
-        else:  # (8)
+        else:  # (9)
             ends = _unanchored(flow, states, weights, g)
             update = [ends[k] - states[k + 1] for k in windows]
             offsets = _through(flow, z0, ends)
@@ -155,7 +168,7 @@ def solve(
 
 @torch.no_grad()
 def _unanchored(flow: EndVelocityFlow, states: list[Tensor], weights: list[float], g: list[Tensor]) -> list[Tensor]:
-    """(8): the windows' new ends."""
+    """(9): the windows' new ends."""
     ends = [states[0]]
     for k, weight in enumerate(weights):
         ends.append(ends[k] + flow.end_displacement(k, states[k + 1]) - weight * g[k])
@@ -168,12 +181,9 @@ def _through(flow: Flow, z0: Tensor, ends: list[Tensor]) -> list[Tensor]:
     return [end - flow.step(k, z) for k, (z, end) in enumerate(zip([z0, *ends], ends, strict=False))]
 
 
-def _clip(g: Tensor) -> Tensor:
-    """clip(g) = g / max(1, |g|) per sample."""
-    return (g / spread(norm(g).clamp(min=1), g)).to(g.dtype)
-
-
-def _iterate(number, latent, image, seen: Observation, residuals: list[Tensor], *, followed: bool) -> Iterate:
+def _iterate(
+    number, latent, image, seen: Observation, residuals: list[Tensor], *, followed: bool, predicted=False
+) -> Iterate:
     """``residuals``: all so far; this iterate's is the last of them if an update follows it."""
     unknown = torch.full((len(latent),), torch.nan, device=latent.device)
     first = residuals[0] if residuals else unknown
@@ -192,6 +202,7 @@ def _iterate(number, latent, image, seen: Observation, residuals: list[Tensor], 
         crop=seen.crop,
         found=torch.ones_like(unknown, dtype=torch.bool) if seen.found is None else seen.found,
         parts=seen.parts,
+        predicted=predicted,
     )
 
 
@@ -214,12 +225,15 @@ def _check_settings(flow, rule, damping, iterations, gradient, last_offset, loss
         raise ValueError("'fully_anchored' changes the image by the last offset alone; switch it on")
     if rule == "unanchored" and not isinstance(flow, EndVelocityFlow):
         raise TypeError("this flow cannot be read at a window's end, as 'unanchored' needs; choose another update rule")
+    if rule == "single_pass" and not isinstance(flow, PredictingFlow):
+        raise TypeError("this flow cannot foresee its end, as 'single_pass' needs; choose another update rule")
 
 
 class Best:
     """The best iterate so far, for each sample its own: the highest similarity, that of the plain image.
 
-    Images in which nothing was found come last, however similar the place may be where it was before.
+    Images in which nothing was found come last, however similar the place may be where it was before; predicted ones do
+    not count.
 
     After the first `update`: latent ``(B, ...)``, image ``(B, 3, H, W)``, similarity ``(B,)``, number ``(B,)`` int.
     """
@@ -231,6 +245,8 @@ class Best:
     _rank: Tensor
 
     def update(self, iterate: Iterate) -> None:
+        if iterate.predicted:
+            return
         number = torch.full_like(iterate.similarity, iterate.number, dtype=torch.long)
         rank = iterate.similarity.where(iterate.found, -torch.inf)
         new = [iterate.latent, iterate.image, iterate.similarity, number, rank]

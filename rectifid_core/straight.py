@@ -27,12 +27,20 @@ def straight(
     """As `gradient.windowed`, to which it is an approximation: no window runs under autograd."""
     with torch.no_grad():
         states = trajectory(flow, z0, offsets)
+    return states, *at_end(decode, energy, states[-1], len(flow), number, loss_scale)
+
+
+def at_end(decode: Decoder, energy: Energy, z: Tensor, windows: int, number: int, loss_scale: float = 1.0):
+    """The image of the end state ``z``, what the energy saw of it, and g_0 ... g_K of so many windows, all the same.
+
+    But for what the energies of a sum do not reach, see `gradient`.
+    """
     with torch.enable_grad():
-        z = states[-1].detach().requires_grad_()
+        z = z.detach().requires_grad_()
         image, seen = observe(decode, energy, z, number)
-        chains = begin_chains(seen, len(flow), lambda first: [z], loss_scale)
+        chains = begin_chains(seen, windows, lambda first: [z], loss_scale)
+    z, image, seen = z.detach(), image.detach(), without_graph(seen)
     for chain in chains:
-        chain.gradients = chain.gradients * (len(flow) - chain.first + 1)
-    image, seen = image.detach(), without_graph(seen)
+        chain.gradients = chain.gradients * (windows - chain.first + 1)
     unscale(chains, loss_scale, number)
-    return states, image, seen, gather(chains, seen, states, image)
+    return image, seen, gather(chains, seen, [z] * (windows + 1), image)

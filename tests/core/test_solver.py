@@ -260,7 +260,10 @@ class Plain:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"rule": "magic"}, "choose one of accumulated, fixed_point, adaptive, fully_anchored, noise, unanchored"),
+        (
+            {"rule": "magic"},
+            "choose one of accumulated, fixed_point, adaptive, single_pass, fully_anchored, noise, unanchored",
+        ),
         ({"gradient": "magic"}, "choose one of windowed, full, straight"),
         ({"iterations": -1}, "0 or more"),
         ({"damping": 0.0}, "above 0"),

@@ -82,6 +82,10 @@ class GaussianFlow:
         matrix, shift = self.velocity(end)
         return (start - end) * (z @ matrix.T + shift)
 
+    def predict(self, k: int, z: Tensor) -> tuple[Tensor, Tensor]:
+        matrix, shift = self.velocity(self.sigmas[k])
+        return self.step(k, z), z + self.sigmas[k] * (z @ matrix.T + shift)
+
     def downstream(self, k: int) -> Tensor:
         """P_k = A_(K-1) ... A_k: what a change of z_k does to z_K.  P_K = I."""
         product = torch.eye(SIZE, dtype=torch.float64)
@@ -114,6 +118,10 @@ class CurvedFlow(nn.Module):
 
     def end_displacement(self, k: int, z: Tensor) -> Tensor:
         return torch.tanh(z.flatten(1) @ self.mix[k]).view_as(z) / len(self)
+
+    def predict(self, k: int, z: Tensor) -> tuple[Tensor, Tensor]:
+        end = self.step(k, z)
+        return end, z + (len(self) - k) * (end - z)
 
 
 class QuadraticEnergy:
