@@ -92,6 +92,10 @@ class PromptedFlow:
     def step(self, k: int, z: Tensor) -> Tensor:
         return z + (self.sigmas[k + 1] - self.sigmas[k]) * self.velocity(z, self.sigmas[k])
 
+    def predict(self, k: int, z: Tensor) -> tuple[Tensor, Tensor]:
+        velocity = self.velocity(z, self.sigmas[k])
+        return tuple(z + (end - self.sigmas[k]) * velocity for end in (self.sigmas[k + 1], self.sigmas[-1]))
+
     def end_displacement(self, k: int, z: Tensor) -> Tensor:
         return (self.sigmas[k + 1] - self.sigmas[k]) * self.velocity(z, self.sigmas[k + 1])
 
