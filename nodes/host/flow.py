@@ -84,7 +84,14 @@ class EulerFlow(_SigmaFlow):
 
 
 class StraightFlow(EulerFlow):
-    """The Euler flow of a MODEL with z = (1 - sigma) image + sigma noise, which has a velocity at its end too."""
+    """The Euler flow of a MODEL with z = (1 - sigma) image + sigma noise.
+
+    It has a velocity at its end too, and foresees where it leads.
+    """
+
+    def predict(self, k: int, z: Tensor) -> tuple[Tensor, Tensor]:
+        velocity = self._velocity(z, self._sigmas[k])
+        return tuple(z + velocity * (end - self._sigmas[k]) for end in (self._sigmas[k + 1], self._sigmas[-1]))
 
     def end_displacement(self, k: int, z: Tensor) -> Tensor:
         # the model's velocity at sigma 0 is read at the smallest sigma that it was trained on

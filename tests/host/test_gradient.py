@@ -43,7 +43,30 @@ def test_the_velocity_at_a_windows_end_is_that_at_the_next_ones_start(job, look_
     torch.testing.assert_close(*velocities[0], atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("rule", ["accumulated", "fixed_point", "fully_anchored", "noise", "unanchored"])
+def test_the_flow_foresees_its_end(job, look_inside):
+    """On the line of the velocity, of which the window's end is another point."""
+    seen = []
+
+    @torch.no_grad()
+    def probe(flow, decode, energy, z0):
+        start, end, last = (flow._sigmas[k] for k in (0, 1, -1))
+        window_end, prediction = flow.predict(0, z0)
+        seen.append((window_end, flow.step(0, z0)))
+        seen.append((prediction, z0 + (window_end - z0) * (last - start) / (end - start)))
+        seen.append(flow.predict(len(flow) - 1, z0))
+
+    look_inside(probe)
+    job.guide()
+    for a, b in seen:
+        torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-4)
+
+
+def test_single_pass_guides(job):
+    job.guide(rule="single_pass", iterations=8)
+    assert job.iterates[-1].similarity > job.iterates[0].similarity
+
+
+@pytest.mark.parametrize("rule", ["accumulated", "fixed_point", "adaptive", "fully_anchored", "noise", "unanchored"])
 def test_windowed_and_full_agree(job, rule):
     windowed, _ = job.guide(gradient="windowed", rule=rule)
     full, _ = job.guide(gradient="full", rule=rule)
