@@ -40,6 +40,7 @@ from .straight import straight
 
 RULES = ("accumulated", "fixed_point", "adaptive", "single_pass", "fully_anchored", "noise", "unanchored")
 CLIPPED = ("accumulated", "single_pass", "fully_anchored", "noise")  # by habit
+SETTLING = ("fixed_point", "adaptive")  # the residual is the distance that is left to go, see `settling`
 _DIFFERENTIATE = {"windowed": windowed, "full": full, "straight": straight}
 GRADIENTS = tuple(_DIFFERENTIATE)
 
