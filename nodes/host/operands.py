@@ -1,0 +1,53 @@
+"""Tensors inside a MODEL's patches, which the host does not know of.
+
+An attention patch (IPAdapter's, a hypernetwork) brings layers, tokens and masks of its own, made by a node under
+`torch.inference_mode` and kept wherever the patch likes.  What cannot be found beforehand is seen when it is used.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+
+class NormalOperands(TorchFunctionMode):
+    """Inside, an inference tensor that meets the graph of a gradient is cloned, so that autograd may save it."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        if torch.is_grad_enabled() and not _changes_or_asks(func) and _any(_in_a_graph, (args, kwargs)):
+            args, kwargs = _normal(args), _normal(kwargs)
+        return func(*args, **kwargs)
+
+
+def _changes_or_asks(func: Any) -> bool:
+    """In place (`add_`, `__iadd__`, `__setitem__`), where a clone would lose the change, or an attribute's getter."""
+    name = func.__name__
+    if name.startswith("__"):
+        return name in ("__get__", "__set__", "__setitem__") or name.startswith("__i")
+    return name.endswith("_")
+
+
+def _in_a_graph(tensor: Tensor) -> bool:
+    return tensor.requires_grad
+
+
+def _any(holds: Any, value: Any) -> bool:
+    if isinstance(value, Tensor):
+        return holds(value)
+    if isinstance(value, list | tuple):
+        return any(_any(holds, each) for each in value)
+    return isinstance(value, dict) and any(_any(holds, each) for each in value.values())
+
+
+def _normal(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return value.detach().clone() if value.is_inference() else value
+    if type(value) in (list, tuple):
+        return type(value)(_normal(each) for each in value)
+    if type(value) is dict:
+        return {key: _normal(each) for key, each in value.items()}
+    return value
