@@ -27,16 +27,20 @@ class VAEDecoder:
     """The sampler's latent, ``(B, C, h, w)`` or ``(B, C, 1, h, w)``, to an image ``(B, 3, H, W)`` in [0, 1].
 
     autoencoder: the network of ``vae``, loaded; model: its latent format is the sampler's.
+    mask: where the host denoises, in [0, 1], broadcasting to the latent; elsewhere it keeps the latent, which has no
+        gradient there, so that guidance does not change it.
     """
 
-    def __init__(self, vae: VAE, autoencoder: nn.Module, model: BaseModel):
-        self._vae, self._autoencoder, self._model = vae, autoencoder, model
+    def __init__(self, vae: VAE, autoencoder: nn.Module, model: BaseModel, mask: Tensor | None = None):
+        self._vae, self._autoencoder, self._model, self._mask = vae, autoencoder, model, mask
         # what the VAE does to its output is clamp(a * x + b): almost always (x + 1) / 2, for some x itself
         zero, half = vae.process_output(torch.tensor([0.0, 0.5])).tolist()
         self._scale, self._shift = 2 * (half - zero), zero
 
     def __call__(self, z: Tensor) -> Tensor:
         throw_exception_if_processing_interrupted()
+        if self._mask is not None:
+            z = torch.lerp(z.detach(), z, self._mask)
         latent = self._model.process_latent_out(z).to(self._vae.device, self._vae.vae_dtype)
         if self._vae.latent_dim == 3 and latent.ndim == 4:
             latent = latent.unsqueeze(2)

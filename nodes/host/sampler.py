@@ -123,7 +123,7 @@ class GuidedSampler(comfy.samplers.Sampler):
             best = Best()
             for iterate in solve(
                 flow_of(family, denoiser, noise),
-                VAEDecoder(vae, autoencoder.model, guider.inner_model),
+                VAEDecoder(vae, autoencoder.model, guider.inner_model, denoise_mask),
                 self._guidance.energy(self._views, seed),
                 x0 / denoiser.scale(sigmas[0]),
                 scale=self._scale_for(noise),
