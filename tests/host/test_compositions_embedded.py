@@ -1,0 +1,206 @@
+"""Compositions whose effect a picture shows, on the embedded model: regions, inpainting, batches, second passes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import comfy.sampler_helpers
+import pytest
+import torch
+
+import nodes as host_nodes
+
+WEIGHTS = Path(__file__).parents[2] / "demo" / "weights" / "flow.safetensors"
+pytestmark = pytest.mark.skipif(not WEIGHTS.exists(), reason="the embedded model is absent")
+
+SIDE = 128
+PERSON, ANOTHER = 5000009, 5000021
+SCENE = "a smiling person in a red hat, blue background"
+RULES = ["accumulated", "fixed_point", "fully_anchored", "noise"]
+
+
+@pytest.fixture
+def world(job, nodes, pack):
+    """The job on the embedded model; `prompt(text)`, `portrait(person, scene)`, `latent(batch)` make what it takes."""
+    job.model, clip, job.vae = nodes["LoadDemoModel"].EXECUTE_NORMALIZED().result
+    (job.discriminator,) = (
+        nodes["LoadEmbeddingDiscriminator"]
+        .EXECUTE_NORMALIZED("embedded", 0, 0.5, 0.5, "rgb", 0.0, 0.0, 1.0, 1.0)
+        .result
+    )
+
+    def prompt(text):
+        return host_nodes.CLIPTextEncode().encode(clip, text)[0]
+
+    def portrait(person, scene="a person"):
+        return pack("nodes.demo").DrawDemoPortrait.execute(person, scene)[0]
+
+    def latent(batch=1, side=SIDE):
+        return host_nodes.EmptyLatentImage().generate(side, side, batch)[0]
+
+    job.identity = pack("nodes.host.discriminator").encode_images(job.discriminator, portrait(PERSON))
+    job.guidance = pack("rectifid_core.guidance").IdentityGuidance(job.identity)
+    job.positive, job.negative, job.latent = prompt(SCENE), prompt(""), latent()
+    return SimpleNamespace(job=job, prompt=prompt, portrait=portrait, latent=latent)
+
+
+def guide(job, **settings):
+    """At the quickstart's settings, with fewer iterations: the latent, the picture, and how similar it became."""
+    settings = {
+        "steps": 4,
+        "iterations": 10,
+        "scale": 2.0,
+        "scale_unit": "latent",
+        "views": 4,
+        "keep": "best",
+        **settings,
+    }
+    latent, image = job.guide(**settings)
+    similarity = torch.stack([iterate.similarity for iterate in job.iterates])
+    return SimpleNamespace(latent=latent, image=image, before=similarity[0], after=similarity.max(dim=0).values)
+
+
+def box(left, top, width, height):
+    """A mask of the picture's size."""
+    mask = torch.zeros(1, SIDE, SIDE)
+    mask[:, top : top + height, left : left + width] = 1
+    return mask
+
+
+FACE = (28, 36, 72, 72)
+
+
+# --- regional prompts
+
+
+def test_two_regions_keep_their_prompts_and_the_picture_gets_its_identity(world):
+    job, half = world.job, SIDE // 2
+    sides = [
+        (world.prompt(f"a smiling person in a white shirt, {color} background"), x)
+        for color, x in (("red", 0), ("blue", half))
+    ]
+    regions = [
+        host_nodes.ConditioningSetMask().append(each, box(x, 0, half, SIDE), "default", 1.0)[0] for each, x in sides
+    ]
+    (job.positive,) = host_nodes.ConditioningCombine().combine(*regions)
+    assert torch.equal(guide(job, steps=3, iterations=0).latent, job.ksampler())
+    guided = guide(job)
+    assert guided.after > guided.before + 0.2
+    red, _, blue = guided.image[0, :, : SIDE // 4].unflatten(2, (2, half)).mean(dim=(1, 3))
+    assert red[0] > blue[0] + 0.1 and blue[1] > red[1] + 0.1
+
+
+# --- inpainting
+
+
+def put_noise_mask(world):
+    (latent,) = host_nodes.VAEEncode().encode(world.job.vae, world.portrait(ANOTHER, SCENE))
+    (world.job.latent,) = host_nodes.SetLatentNoiseMask().set_mask(latent, box(*FACE))
+
+
+def put_soft_noise_mask(world):
+    put_noise_mask(world)
+    world.job.latent["noise_mask"] = 0.7 * world.job.latent["noise_mask"]
+
+
+def put_grey_hole(world):
+    picture = world.portrait(ANOTHER, SCENE)
+    (world.job.latent,) = host_nodes.VAEEncodeForInpaint().encode(world.job.vae, picture, box(*FACE), 6)
+
+
+def outside(job):
+    """Where the host keeps the latent."""
+    shape = job.latent["samples"].shape
+    return comfy.sampler_helpers.prepare_mask(job.latent["noise_mask"], shape, "cpu").expand(shape) == 0
+
+
+@pytest.mark.parametrize("put", [put_noise_mask, put_soft_noise_mask, put_grey_hole])
+@pytest.mark.parametrize("rule", RULES)
+def test_inpainting_changes_the_masked_part_only(world, put, rule):
+    """Outside of the mask the latent is KSampler's to the bit, by every anchored rule."""
+    job = world.job
+    put(world)
+    unguided, kept = job.ksampler(), outside(job)
+    assert 0.3 < kept.float().mean() < 0.9
+    latent = guide(job, steps=3, iterations=4, rule=rule, views=1, keep="last").latent
+    assert torch.equal(latent[kept], unguided[kept])
+    assert (latent - unguided)[~kept].abs().max() > 0.1
+
+
+def test_inpainting_gives_the_picture_its_identity(world):
+    put_noise_mask(world)
+    guided = guide(world.job)
+    assert guided.after > guided.before + 0.2
+
+
+# --- image to image
+
+
+def test_image_to_image_starts_from_the_picture(world):
+    job = world.job
+    (job.latent,) = host_nodes.VAEEncode().encode(job.vae, world.portrait(ANOTHER, SCENE))
+    assert torch.equal(guide(job, steps=3, iterations=0, denoise=0.6).latent, job.ksampler(denoise=0.6))
+    start, guided = job.latent["samples"], guide(job, denoise=0.6)
+    job.latent = world.latent()
+    free = guide(job)
+    near, far = ((each.latent - start).norm() for each in (guided, free))
+    assert guided.after > guided.before + 0.1
+    assert near < 0.8 * far
+
+
+# --- batches
+
+
+def alone(latent, i):
+    """Sample i of a batch, which remembers where it came from."""
+    (one,) = host_nodes.LatentFromBatch().frombatch(latent, i, 1)
+    return one
+
+
+@pytest.mark.parametrize("gradient", ["windowed", "full"])
+def test_each_seed_of_a_batch_is_as_if_it_were_alone(world, gradient):
+    """Its noise, its anchor and its guidance; the views are drawn by the place in the batch, so here are none."""
+    job = world.job
+    job.latent = batch = world.latent(3)
+    together = guide(job, views=0, iterations=5, gradient=gradient)
+    unguided = job.iterates[0].latent
+    for i in range(3):
+        job.latent = alone(batch, i)
+        single = guide(job, views=0, iterations=5, gradient=gradient)
+        torch.testing.assert_close(together.latent[i], single.latent[0], atol=5e-3, rtol=0)
+    distances = torch.cdist(together.latent.flatten(1), unguided.flatten(1))
+    assert (distances.argmin(dim=1) == torch.arange(3)).all(), "each stays near its own unguided picture"
+    assert (together.after > together.before + 0.1).all()
+
+
+def test_each_prompt_of_a_batch_is_as_if_it_were_alone(world):
+    """A conditioning with a row for each picture, of the context and of the pooled vector; other packs make such."""
+    job = world.job
+    prompts = [world.prompt(f"a sad person in a {color} hat, gray background") for color in ("red", "green")]
+    (first, options), (second, others) = (each[0] for each in prompts)
+    pooled = torch.cat([options["pooled_output"], others["pooled_output"]])
+    job.positive = [[torch.cat([first, second]), {**options, "pooled_output": pooled}]]
+    job.latent = batch = world.latent(2)
+    assert torch.equal(guide(job, steps=3, iterations=0).latent, job.ksampler())
+    together = guide(job, views=0, iterations=5)
+    for i, each in enumerate(prompts):
+        job.positive, job.latent = each, alone(batch, i)
+        single = guide(job, views=0, iterations=5)
+        torch.testing.assert_close(together.latent[i], single.latent[0], atol=1e-2, rtol=0)
+
+
+# --- a second pass at a higher resolution
+
+
+@pytest.mark.parametrize("seed", [5, 6])
+def test_a_second_pass_keeps_the_identity(world, seed):
+    """At 192 pixels, half as much again; KSampler alone forgets there whom the first pass has drawn."""
+    job = world.job
+    first = guide(job, seed=seed)
+    (larger,) = host_nodes.ImageScale().upscale(first.image.movedim(1, -1), "lanczos", 192, 192, "disabled")
+    (job.latent,) = host_nodes.VAEEncode().encode(job.vae, larger)
+    second = guide(job, seed=seed, denoise=0.4, iterations=8)
+    assert second.image.shape == (1, 3, 192, 192)
+    assert second.after > first.after - 0.05
+    assert second.before < second.after - 0.1
