@@ -8,6 +8,7 @@ from comfy_api.latest import io
 from ..rectifid_core.color import ColorGuidance as GuidanceByColor
 from ..rectifid_core.images import as_rgb
 from .host.discriminator import as_channels_first
+from .masks import one_mask
 from .types import Guidance
 
 
@@ -25,8 +26,8 @@ class ColorGuidance(io.ComfyNode):
                 io.Mask.Input(
                     "mask",
                     optional=True,
-                    tooltip="Where in the new picture the colours shall be; stretched to its size. Without one: "
-                    "everywhere.",
+                    tooltip="Where in the new picture the colours shall be, in a mask of its shape, at any size. "
+                    "Without one: everywhere.",
                 ),
             ],
             outputs=[Guidance.Output(display_name="guidance", tooltip="For the guidance input of the sampler.")],
@@ -34,13 +35,12 @@ class ColorGuidance(io.ComfyNode):
 
     @classmethod
     def execute(cls, image, mask=None) -> io.NodeOutput:
-        if len(image) != 1 or (mask is not None and len(mask) != 1):
+        if len(image) != 1:
             raise ValueError(
-                "Color Guidance takes the colours of one image, and one mask for all pictures; choose one with Image "
+                f"Color Guidance takes the colours of one image, and there are {len(image)}; choose one with Image "
                 "From Batch"
             )
+        mask = one_mask(mask, "where the colours shall be")
         with torch.inference_mode(False):  # what is made here takes part in a gradient later
             (reference,) = as_rgb([as_channels_first(image[0], "cpu")], "image")
-            if mask is not None:
-                mask = mask[0].to("cpu", torch.float32, copy=True)
-            return io.NodeOutput(GuidanceByColor(reference, mask))
+        return io.NodeOutput(GuidanceByColor(reference, mask))

@@ -35,7 +35,7 @@ class SegmentationGuidance(io.ComfyNode):
                     tooltip="Says what each pixel shows: a folder with SegFormer or Mask2Former, such as "
                     "nvidia/segformer-b0-finetuned-ade-512-512.",
                 ),
-                io.Mask.Input("mask", tooltip="Where it shall be in the new picture; stretched to its size."),
+                io.Mask.Input("mask", tooltip="Where it shall be, in a mask of the new picture's shape, at any size."),
                 io.String.Input(
                     "label",
                     default="person",

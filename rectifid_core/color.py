@@ -11,6 +11,7 @@ from torch import Tensor
 
 from .discriminator import Discriminator
 from .interfaces import Observation
+from .regions import fit_mask
 
 FACTOR = 1000.0  # two pictures of unlike colours are 0.3 apart: an energy near 100, as of an identity
 QUANTILES = 65536  # that are kept of a reference, which may have more pixels
@@ -32,8 +33,8 @@ _TO_LAB = (
 class ColorGuidance:
     """Draws an image to the palette of a reference; it needs no network.
 
-    reference: ``(3, H, W)`` in [0, 1]; mask: ``(H, W)`` of any size, where in the image the palette shall be that
-    (above a half); None: everywhere.  ValueError for a mask that marks nothing.
+    reference: ``(3, H, W)`` in [0, 1]; mask: ``(h, w)``, of the image's shape at any size, where in it the palette
+    shall be that (above a half); None: everywhere.  ValueError for a mask that marks nothing.
     """
 
     reference: Tensor
@@ -75,12 +76,7 @@ class ColorEnergy:
         """The pixels, ``(B, 3, N)``."""
         if self._mask is None:
             return image.flatten(2)
-        mask = F.interpolate(self._mask.to(image)[None, None], image.shape[-2:], mode="nearest-exact")[0, 0] > 0.5
-        if not mask.any():
-            height, width = image.shape[-2:]
-            raise ValueError(
-                f"nothing is left of the mask in a picture of {width} x {height} pixels: paint over a larger part"
-            )
+        mask = fit_mask(self._mask, tuple(image.shape[-2:])).to(image.device) > 0.5
         return image[:, :, mask]
 
 

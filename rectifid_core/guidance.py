@@ -43,6 +43,10 @@ class IdentityGuidance:
     mask: Tensor | None = None
 
     def __post_init__(self) -> None:
+        if self.detect_every < 1:
+            raise ValueError(f"the detector must run at every iterate or every n-th, n >= 1, not {self.detect_every}")
+        if not 0 <= self.pixels < math.inf:
+            raise ValueError(f"the share of the pixels must be 0 or more, not {self.pixels}")
         if self.mask is not None and not (self.mask > 0.5).any():
             raise ValueError("the mask is empty: paint over where the identity shall be, or disconnect the mask")
 
@@ -66,8 +70,16 @@ class IdentityGuidance:
 
 
 def as_guidance(guidance: Identity | Guidance) -> Guidance:
-    """An identity as guidance by it, without options."""
-    return IdentityGuidance(guidance) if isinstance(guidance, Identity) else guidance
+    """An identity as guidance by it, without options; ValueError, in a user's words, for what is neither."""
+    if isinstance(guidance, Identity):
+        return IdentityGuidance(guidance)
+    if not hasattr(guidance, "energy"):
+        what = "nothing" if guidance is None else f"a {type(guidance).__name__}"
+        raise ValueError(
+            f"{what} arrives where an identity or guidance should: connect Encode Reference Identity or a guidance "
+            "node, and look at switches and muted nodes on the way"
+        )
+    return guidance
 
 
 @dataclass(frozen=True)
@@ -80,6 +92,10 @@ class CombinedGuidance:
     """
 
     parts: Mapping[str, tuple[Guidance, Share]]
+
+    def starting_from(self, iteration: int) -> dict[str, int]:
+        """Those that do not act before ``iteration``, and when they start."""
+        return {name: share.start for name, (_, share) in self.parts.items() if share.start >= iteration}
 
     @property
     def discriminators(self) -> list[Discriminator]:

@@ -33,8 +33,6 @@ class Reach:
                 "below the end, and both from 0 to 1"
             )
         for mask in self.masks:
-            if not mask.isfinite().all():
-                raise ValueError("the mask has values that are nan or infinite; paint or load another one")
             if not (mask > 0).any():
                 raise ValueError("the mask is empty: paint over what may change, or disconnect the mask")
 
@@ -78,7 +76,7 @@ class Reach:
         product = latent.new_ones(latent.shape[-2:])
         for mask in self.masks:
             check_shape(mask, picture)
-            on_latent = F.interpolate(mask.to(latent).clamp(0, 1)[None, None], latent.shape[-2:], mode="area")
+            on_latent = F.interpolate(mask.to(latent)[None, None], latent.shape[-2:], mode="area")
             product = product * on_latent[0, 0]
         if not product.any():
             raise ValueError("the masks that confine this guidance have no place in common: let them overlap")

@@ -89,9 +89,17 @@ def check_shape(mask: Tensor, size: tuple[int, int]) -> None:
 
 
 def fit_mask(mask: Tensor, size: tuple[int, int]) -> Tensor:
-    """A mask ``(h, w)``, resized to an image of ``size``, (height, width); ValueError where the shapes differ."""
+    """A mask ``(h, w)``, resized to an image of ``size``, (height, width).
+
+    Raises ValueError, in a user's words, where the shapes differ, and for one that is too small to be left there.
+    """
     check_shape(mask, size)
-    return F.interpolate(mask[None, None].float(), size, mode="nearest-exact")[0, 0]
+    fitted = F.interpolate(mask[None, None].float(), size, mode="nearest-exact")[0, 0]
+    if not (fitted > 0.5).any():
+        raise ValueError(
+            f"nothing is left of the mask in a picture of {size[1]} x {size[0]} pixels: paint over a larger part"
+        )
+    return fitted
 
 
 def lies_in(region: Region, mask: Tensor) -> bool:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from .interfaces import Observation
 from .pretrained import Preprocessing, digest, name_of, open_network, read_preprocessing
+from .regions import fit_mask
 from .views import Views
 
 CLASSES = {
@@ -92,8 +93,8 @@ class Segmenter:
 class SegmentationGuidance:
     """Draws a label of a segmenter to where a mask is, and nowhere else.
 
-    mask: ``(H, W)`` of any size, in [0, 1]; above a half: there.  ValueError for a label that the segmenter does not
-    know, and for a mask of nothing.
+    mask: ``(h, w)``, of the image's shape at any size, in [0, 1]; above a half: there.  ValueError for a label that the
+    segmenter does not know, and for a mask of nothing.
     """
 
     segmenter: Segmenter
@@ -127,8 +128,7 @@ class SegmentationEnergy:
         self._views = views
 
     def __call__(self, image: Tensor, iteration: int) -> Observation:
-        goal = F.interpolate(self._mask.to(image)[None, None], image.shape[-2:], mode="nearest-exact")
-        goal = (goal > 0.5).to(image).expand_as(image)
+        goal = (fit_mask(self._mask, tuple(image.shape[-2:])) > 0.5).to(image).expand_as(image)
         if self._views is None:
             there, elsewhere, inside = self._look(image, goal)
             energy = _cross_entropy(there, elsewhere, inside)

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ...rectifid_core.guidance import Guidance
+from ...rectifid_core.guidance import CombinedGuidance, Guidance
 from ...rectifid_core.report import Report
 from ...rectifid_core.solver import Best, Iterate
 from .progress import Progress
@@ -21,6 +21,8 @@ class Run:
 
     settings: the widgets' values, by name, for the report; iterations, stop_at_similarity and if_missing are heeded.
     image: what the run would return by now, ``(B, 3, H, W)`` in [0, 1].
+
+    Raises ValueError, in a user's words, for a guidance that would start after the last iteration.
     """
 
     report: Report
@@ -29,6 +31,12 @@ class Run:
     def __init__(self, guidance: Guidance, settings: dict[str, Any]):
         self._discriminators = guidance.discriminators
         self._settings = settings
+        iterations = settings["iterations"]
+        if isinstance(guidance, CombinedGuidance) and iterations > 0 and (late := guidance.starting_from(iterations)):
+            message = "; ".join(_too_late(name, start, iterations) for name, start in late.items())
+            if len(late) == len(guidance.parts):
+                raise ValueError(message)
+            logging.warning("RectifID: %s", message)
 
     def begin(self, facts: dict[str, Any]) -> Watch:
         """facts: what only the run itself knows, see `GuidedSampler`."""
@@ -68,6 +76,14 @@ class Run:
             if part.found is not None and not part.found.all():
                 logging.warning("RectifID: %s", _without(part.found, name))
         return not unguided.found.any()
+
+
+def _too_late(name: str, start: int, iterations: int) -> str:
+    """What to tell a user whose guidance is limited to iterations that never come."""
+    return (
+        f"{name} starts at iteration {start}, and the run has {iterations}, from 0 to {iterations - 1}, so that it "
+        "never acts: let it start earlier, or give the run more iterations"
+    )
 
 
 def _without(found: Tensor, name: str) -> str:

@@ -28,6 +28,11 @@ class StyleDiscriminator(HostedDiscriminator):
     """
 
     def __init__(self, clip_vision: Any, features: str = FEATURES[0]) -> None:
+        if clip_vision is None:
+            raise ValueError(
+                "There is no CLIP vision model. If it comes from a checkpoint loader, this checkpoint has none: use a "
+                "Load CLIP Vision node."
+            )
         if clip_vision.image_size < 1:
             raise ValueError(
                 "This CLIP vision model takes pictures of any size (it is a NaFlex one), which guidance cannot use. "

@@ -77,8 +77,8 @@ def test_samples_do_not_mix():
 
 
 def test_outside_of_the_mask_nothing_counts():
-    mask = torch.zeros(4, 4)
-    mask[:, :2] = 1
+    mask = torch.zeros(4, 8)
+    mask[:, :4] = 1
     image = torch.cat([plain(0.7, 0.2, 0.1), picture(8, 8)], dim=2)[None].requires_grad_()  # the left half, 8 wide
     seen = ColorGuidance(plain(0.7, 0.2, 0.1), mask).energy()(image, 0)
     assert seen.similarity == pytest.approx(1)
@@ -99,6 +99,12 @@ def test_descent_reaches_the_palette():
         optimiser.step()
         image.data.clamp_(0, 1)
     assert before < 0.85 and energy(image, 0).similarity > 0.98
+
+
+def test_a_mask_of_another_shape_is_refused():
+    for size in ((64, 32), (1, 2000)):
+        with pytest.raises(ValueError, match=f"mask has {size[1]} x {size[0]} pixels and the picture 8 x 8: they must"):
+            ColorGuidance(picture(), torch.ones(size)).energy()(picture(8, 8)[None], 0)
 
 
 def test_an_empty_mask_is_refused():

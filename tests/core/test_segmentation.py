@@ -43,8 +43,8 @@ def two_colours(mask: torch.Tensor, inside=(1.0, 0, 0), outside=(0, 0, 1.0)) -> 
     return (mask * inside + (1 - mask) * outside)[None]
 
 
-def picture(batch=1, height=24, width=20, seed=0, dtype=torch.float32):
-    return torch.rand(batch, 3, height, width, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+def picture(batch=1, height=24, width=20, seed=0):
+    return torch.rand(batch, 3, height, width, generator=torch.Generator().manual_seed(seed))
 
 
 @pytest.mark.parametrize("views", [0, 4])
@@ -62,7 +62,7 @@ def test_the_numbers():
     """Where nothing is known, p is a third: the cross-entropy is the mean of log 3 and log 3/2, whatever the mask."""
     mask = torch.zeros(16, 16)
     mask[:4, :4] = 1
-    seen = SegmentationGuidance(by_colour(0.0), "red", mask).energy(views=0)(picture(2), 0)
+    seen = SegmentationGuidance(by_colour(0.0), "red", mask).energy(views=0)(picture(2, width=24), 0)
     assert seen.energy.tolist() == pytest.approx([50 * (math.log(3) + math.log(1.5))] * 2)
     assert seen.similarity.tolist() == pytest.approx([(16 / 3) / (16 + 240 / 3)] * 2)
 
@@ -79,7 +79,7 @@ def test_the_mask_moves_with_each_view():
 @pytest.mark.parametrize("views", [0, 2])
 def test_its_gradient_is_that_of_a_finite_difference(views):
     energy = SegmentationGuidance(by_colour(3.0), "red", left()).energy(views)
-    image = picture(dtype=torch.float32)
+    image = picture(width=24)
     (gradient,) = torch.autograd.grad(energy(image.requires_grad_(), 0).energy.sum(), image)
     step = 0.02 * gradient / gradient.norm()
     with torch.no_grad():
@@ -109,6 +109,13 @@ def test_an_empty_mask():
     energy = SegmentationGuidance(by_colour(), "red", dot).energy()
     with pytest.raises(ValueError, match="nothing is left of the mask on the 16 x 16 points at which colours says"):
         energy(picture(1, 64, 64), 0)
+    with pytest.raises(ValueError, match="nothing is left of the mask in a picture of 8 x 8 pixels"):
+        energy(picture(1, 8, 8), 0)
+
+
+def test_a_mask_of_another_shape():
+    with pytest.raises(ValueError, match="mask has 16 x 16 pixels and the picture 20 x 24: they must have the same"):
+        SegmentationGuidance(by_colour(), "red", left()).energy()(picture(), 0)
 
 
 @pytest.mark.parametrize("kind", ["segformer", "mask2former"])

@@ -123,6 +123,13 @@ class TestColor:
         energy = inside.energy()(unguided.movedim(-1, 1)[..., :32], 0)
         assert report.similarity[0] == pytest.approx(energy.similarity.tolist(), abs=1e-6)
 
+    def test_a_mask_of_another_shape(self, run, sample):
+        (guidance,) = run("ColorGuidance", image=pictures(), mask=torch.ones(1, 64, 96)).result
+        with pytest.raises(
+            ValueError, match="mask has 96 x 64 pixels and the picture 64 x 64: they must have the same"
+        ):
+            sample(guidance=guidance)
+
     def test_each_picture_of_a_batch_is_guided_alone(self, run, sample, job):
         (guidance,) = run("ColorGuidance", image=plain(0.2, 0.3, 0.9)).result
         job.latent = {"samples": torch.zeros(2, 16, 8, 8)}
@@ -132,7 +139,7 @@ class TestColor:
     def test_bad_inputs(self, run):
         with pytest.raises(ValueError, match="takes the colours of one image"):
             run("ColorGuidance", image=pictures(2))
-        with pytest.raises(ValueError, match="takes the colours of one image, and one mask"):
+        with pytest.raises(ValueError, match="there are 2 masks: connect one, of where the colours shall be in every"):
             run("ColorGuidance", image=pictures(), mask=torch.ones(2, 8, 8))
         with pytest.raises(ValueError, match="the mask is empty"):
             run("ColorGuidance", image=pictures(), mask=torch.zeros(1, 64, 64))
@@ -214,6 +221,10 @@ class TestStyle:
             assert mine is its is None or torch.equal(mine, its)
 
     def test_bad_inputs(self, run, load_clip_vision):
+        with pytest.raises(
+            ValueError, match="no CLIP vision model. If it comes from a checkpoint loader.*use a Load CLIP"
+        ):
+            run("StyleGuidance", clip_vision=None, image=pictures())
         with pytest.raises(ValueError, match="NaFlex"):
             clip_vision = load_clip_vision()
             clip_vision.image_size = -1
@@ -287,6 +298,12 @@ class TestSegmentation:
         said = nodes["SegmentationGuidance"].validate_inputs(segmenter="nvidia/segformer-b5")
         assert f"There is no segmenter nvidia/segformer-b5 in {models}" in said and "model.safetensors" in said
         assert nodes["SegmentationGuidance"].validate_inputs(segmenter="nvidia/segformer-b0") is True
+
+    def test_a_mask_of_another_shape(self, guide, sample):
+        with pytest.raises(
+            ValueError, match="mask has 32 x 64 pixels and the picture 64 x 64: they must have the same"
+        ):
+            sample(guidance=guide(mask=torch.ones(1, 64, 32)))
 
     def test_no_folder_at_all(self, nodes, guide, monkeypatch, tmp_path):
         monkeypatch.setitem(folder_paths.folder_names_and_paths, "transformers", ([str(tmp_path / "empty")], set()))
