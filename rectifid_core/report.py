@@ -18,6 +18,7 @@ class Report:
 
     settings: whatever the caller wants on record, JSON values by name.
     number: list of N iterate numbers; seconds: list of N, each since the one before (the first: since the start).
+    predicted: list of N bools, see `Iterate`.
     energy, similarity, residual, contraction: lists of N lists of B floats, nan where unknown; diverging, found: of
         bools.
     parts: by name, for each energy of a sum, its energy, similarity and found, as above.
@@ -26,6 +27,7 @@ class Report:
     def __init__(self, settings: dict[str, Any]) -> None:
         self.settings = settings
         self.number: list[int] = []
+        self.predicted: list[bool] = []
         self.seconds: list[float] = []
         self.energy: list[list[float]] = []
         self.similarity: list[list[float]] = []
@@ -48,6 +50,7 @@ class Report:
                 part[measure].append(values)
         now = time.perf_counter()  # after tolist, which waits for the device
         self.number.append(iterate.number)
+        self.predicted.append(iterate.predicted)
         self.seconds.append(now - self._clock)
         self._clock = now
 
@@ -62,9 +65,10 @@ class Report:
     def _line(self, sample: int) -> str:
         similarity = [row[sample] for row in self.similarity]
         found = [row[sample] for row in self.found]
-        if not any(found):
+        drawn = [i for i, each in enumerate(found) if each and not self.predicted[i]]
+        if not drawn:
             return "nothing to compare was found in the picture; it is unguided"
-        best = max((i for i, each in enumerate(found) if each), key=similarity.__getitem__)
+        best = max(drawn, key=similarity.__getitem__)
         line = (
             f"similarity {similarity[0]:.3f} unguided, {similarity[best]:.3f} best (iteration {self.number[best]}), "
             f"{similarity[-1]:.3f} last"
@@ -77,7 +81,7 @@ class Report:
 
     def to_json(self) -> str:
         """Everything, as one JSON object; null where a measure is unknown."""
-        names = ("settings", "number", "seconds", *MEASURES, "parts")
+        names = ("settings", "number", "predicted", "seconds", *MEASURES, "parts")
         return json.dumps({name: _finite(getattr(self, name)) for name in names}, indent=1)
 
 

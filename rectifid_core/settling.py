@@ -5,7 +5,7 @@ from __future__ import annotations
 from .per_sample import norm
 from .solver import Iterate
 
-TOLERANCE = 0.01
+TOLERANCE = 0.001  # no eye sees a thousandth of a latent
 
 
 def settled(iterate: Iterate, tolerance: float = TOLERANCE) -> bool:

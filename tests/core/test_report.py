@@ -11,10 +11,11 @@ from rectifid_core.report import Report
 from rectifid_core.solver import solve
 
 
-def report(iterations=6, batch=2):
+def report(iterations=6, batch=2, rule="accumulated"):
     made = Report({"scale": 0.5, "rule": "accumulated", "stop_at": float("inf")})
     z0 = normal(batch, 3, 4, 4, seed=7)
-    for iterate in solve(CurvedFlow(), torch.sigmoid, CurvedEnergy(), z0, scale=0.5, iterations=iterations):
+    settings = {"rule": rule, "scale": 0.5, "iterations": iterations}
+    for iterate in solve(CurvedFlow(), torch.sigmoid, CurvedEnergy(), z0, **settings):
         made.append(iterate)
     return made
 
@@ -38,6 +39,14 @@ def test_text_names_the_best_of_each_sample():
     assert "diverging" not in made.text()
     made.diverging[-1][0] = True
     assert "diverging" in made.text().splitlines()[1] and "diverging" not in made.text().splitlines()[2]
+
+
+def test_the_best_is_no_prediction():
+    made = report(iterations=8, rule="single_pass")
+    assert made.predicted == [False, *[True] * 5, False, False, False]
+    made.similarity[3] = [1.0, 1.0]
+    assert "1.000 best" not in made.text()
+    assert json.loads(made.to_json())["predicted"] == made.predicted
 
 
 def test_plot_draws_what_there_is():
