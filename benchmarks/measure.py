@@ -9,6 +9,8 @@ from statistics import median
 import torch
 from torch.profiler import ProfilerActivity, profile
 
+MATRICES = (512, 1024, 2048, 4096, 8192)  # their sides
+
 
 def seconds(runs: Mapping[str, Callable[[], object]], repeats: int = 5) -> dict[str, list[float]]:
     """The time of each run, ``repeats`` times by turns, after one that does not count."""
@@ -45,6 +47,22 @@ def peak_bytes(run: Callable[[], object]) -> int:
         now += event.nbytes()
         peak = max(peak, now)
     return peak
+
+
+def throughput(device: str, dtype: torch.dtype, clock: Callable[[], float] = time.perf_counter) -> float:
+    """FLOPs per second of the quickest of several square matrix products."""
+    best = 0.0
+    for side in MATRICES:
+        a, b = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
+        for _ in range(5):
+            _finish()
+            start = clock()
+            a @ b
+            _finish()
+            best = max(best, 2 * side**3 / (clock() - start))
+        if 2 * side**3 > 0.1 * best:  # seconds: the next takes eight times as long
+            break
+    return best
 
 
 def _finish() -> None:

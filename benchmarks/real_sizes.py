@@ -1,0 +1,439 @@
+"""One guided iteration of networks in their real size, by the sampler node: its time, its FLOPs, its memory.
+
+    COMFYUI_PATH=... python benchmarks/real_sizes.py                    # every model that fits, the others counted
+    COMFYUI_PATH=... python benchmarks/real_sizes.py --model sd15       # on the GPU, if there is one
+    COMFYUI_PATH=... python benchmarks/real_sizes.py --model z_image --count
+
+The host's own classes and loaders with random weights: the flow; the KL VAE of its family; and behind it an ArcFace
+ResNet-100, which looks at a fixed box, since there is no face in what random weights draw.  4 views, as usual.
+
+FLOPs and memory are counted first, on tensors without content, so that a model needs neither room nor time for that;
+what does not fit is left at it, and said so.  The peak is the weights of all networks and the most that the tensors of
+an iteration take at one time.  On a GPU, its own figure stands beside it.  The floor is the time of the FLOPs that no
+iteration can do without, at the device's quickest matrix product (see `floor.py`).
+
+Results are kept by (model, side, dtype, gradient, machine), so that another machine adds its rows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import subprocess
+import sys
+import tempfile
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import hosted
+import torch
+from counting import Cost, cost
+from discriminators import high_water, write_resnet_100
+from floor import floor_flops
+from measure import throughput
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+RESULTS = Path(__file__).parent / "results"
+GIB = 2**30
+DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+BOX = (0.25, 0.25, 0.75, 0.75)
+OVER_FLOOR = 2.5  # target, on a GPU
+SMALLEST = "windowed"  # the setting whose peak has a target
+SPARE = 1.15  # what is free must exceed the peak by: kernels take room too
+SLOW, PATIENCE = 4, 1800  # what would take more than so many seconds, at so many times the floor, is not run
+
+
+@dataclass(frozen=True)
+class Model:
+    """build: its network, on the device it is given, by the host's layers.
+
+    side: of the picture, in pixels; context: (tokens, width) of the prompt; pooled: the width of its summary.
+    target: GiB of the whole peak, at this size, in the setting with the smallest memory.
+    """
+
+    build: Callable[..., nn.Module]
+    side: int
+    steps: int
+    cfg: float
+    channels: int
+    context: tuple[int, int]
+    pooled: int | None = None
+    target: float | None = None
+
+
+# --- the networks ---------------------------------------------------------------------------------------------------
+
+
+def unet(**sizes: Any) -> Callable[..., nn.Module]:
+    def build(**where: Any) -> nn.Module:
+        from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
+
+        return UNetModel(
+            image_size=32,
+            in_channels=4,
+            out_channels=4,
+            model_channels=320,
+            use_spatial_transformer=True,
+            legacy=False,
+            **sizes,
+            **where,
+        )
+
+    return build
+
+
+def mmdit(depth: int, context: int, pooled: int, places: int) -> Callable[..., nn.Module]:
+    def build(**where: Any) -> nn.Module:
+        from comfy.ldm.modules.diffusionmodules.mmdit import MMDiT
+
+        return MMDiT(
+            input_size=None,
+            in_channels=16,
+            depth=depth,
+            adm_in_channels=pooled,
+            context_embedder_config={
+                "target": "torch.nn.Linear",
+                "params": {"in_features": context, "out_features": 64 * depth},
+            },
+            num_patches=places**2,
+            pos_embed_max_size=places,
+            pos_embed_scaling_factor=None,
+            **where,
+        )
+
+    return build
+
+
+def z_image(**where: Any) -> nn.Module:
+    from comfy.ldm.lumina.model import NextDiT
+
+    return NextDiT(
+        patch_size=2,
+        in_channels=16,
+        dim=3840,
+        n_layers=30,
+        n_heads=30,
+        n_kv_heads=30,
+        ffn_dim_multiplier=8 / 3,
+        qk_norm=True,
+        cap_feat_dim=2560,
+        axes_dims=[32, 48, 48],
+        axes_lens=[1536, 512, 512],
+        z_image_modulation=True,
+        pad_tokens_multiple=32,
+        **where,
+    )
+
+
+SD15 = unet(
+    num_res_blocks=[2] * 4,
+    channel_mult=[1, 2, 4, 4],
+    num_heads=8,
+    transformer_depth=[1] * 6 + [0] * 2,
+    transformer_depth_output=[1] * 9 + [0] * 3,
+    transformer_depth_middle=1,
+    context_dim=768,
+)
+SDXL = unet(
+    num_res_blocks=[2] * 3,
+    channel_mult=[1, 2, 4],
+    num_head_channels=64,
+    transformer_depth=[0, 0, 2, 2, 10, 10],
+    transformer_depth_output=[0, 0, 0, 2, 2, 2, 10, 10, 10],
+    transformer_depth_middle=10,
+    context_dim=2048,
+    use_linear_in_transformer=True,
+    num_classes="sequential",
+    adm_in_channels=2816,
+)
+MODELS = {
+    "sd15": Model(SD15, 512, 4, 2.0, 4, (77, 768), target=6),
+    "sdxl": Model(SDXL, 1024, 4, 2.0, 4, (77, 2048), 1280, target=16),
+    "sd3_medium": Model(mmdit(24, 4096, 2048, 192), 1024, 4, 2.0, 16, (154, 4096), 2048),
+    "z_image": Model(z_image, 1024, 8, 1.0, 16, (128, 2560), target=24),
+}
+TINY = Model(mmdit(2, 192, 192, 16), 64, 2, 2.0, 16, (8, 192), 192)  # quick, to try this script with
+
+
+def vae_network(channels: int, **where: Any) -> nn.Module:
+    """The KL autoencoder of SD (4 channels), or of SD3 and FLUX (16)."""
+    from comfy.ldm.models.autoencoder import AutoencoderKL
+
+    sizes = {"double_z": True, "z_channels": channels, "resolution": 256, "in_channels": 3, "out_ch": 3, "ch": 128}
+    sizes |= {"ch_mult": [1, 2, 4, 4], "num_res_blocks": 2, "attn_resolutions": [], "dropout": 0.0}
+    with torch.device(where["device"]):
+        return AutoencoderKL(ddconfig=sizes, embed_dim=channels)
+
+
+class WithoutContent(TorchFunctionMode):
+    """Inside, the host's loaders take states of meta tensors, and a weight stays as it was allocated.
+
+    The memory of a CPU is taken when it is written to: so a network can be there, and be counted, that has no room.
+    """
+
+    def __torch_function__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        if func is Tensor.copy_ and args[1].is_meta:
+            return args[0]
+        return func(*args, **(kwargs or {}))
+
+
+def fill(network: nn.Module) -> None:
+    """Random weights, quickly: one block of numbers again and again, smaller the more inputs a weight has."""
+    block = torch.randn(2**20 + 7, generator=torch.Generator().manual_seed(0))
+    for module in network.modules():
+        for leaf, weight in [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]:
+            spread = 0.5 / max(weight[0].numel(), 1) ** 0.5 if weight.ndim > 1 else 0.02
+            numbers = (spread * block).to(weight)
+            flat = weight.view(-1)
+            for start in range(0, len(flat), len(block)):
+                part = flat[start : start + len(block)]
+                part.copy_(numbers[: len(part)])
+            if leaf == "weight" and "Norm" in type(module).__name__:
+                weight += 1
+
+
+# --- a run ----------------------------------------------------------------------------------------------------------
+
+
+class Job:
+    """The sampler node on one model, ready to run; its weights have no content before `fill`.
+
+    recogniser: an ONNX file.
+    """
+
+    def __init__(self, pack, model: Model, side: int, dtype: torch.dtype, gradient: str, recogniser: Path):
+        import comfy.ops
+        import comfy.sd
+
+        self.pack = pack
+        layers = comfy.ops.disable_weight_init
+        with WithoutContent(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # one for each weight
+            state = model.build(device="meta", dtype=dtype, operations=layers).state_dict()
+            self.model = comfy.sd.load_diffusion_model_state_dict(state, model_options={"dtype": dtype})
+            self.vae = comfy.sd.VAE(sd=vae_network(model.channels, device="meta").state_dict(), dtype=dtype)
+        if self.model.model.manual_cast_dtype not in (None, dtype):  # a CPU is thought to be slow in half precision
+            self.model.set_model_compute_dtype(dtype)
+        discriminators = pack("nodes.host.discriminator")
+        eye = discriminators.load_discriminator(recogniser, box=BOX)
+        generator = torch.Generator().manual_seed(0)
+        identity = discriminators.encode_images(eye, [torch.rand(256, 256, 3, generator=generator)])
+        pooled = {} if model.pooled is None else {"pooled_output": torch.zeros(1, model.pooled)}
+        prompt = [[torch.randn(1, *model.context, generator=generator), pooled]]
+        self.node = pack("nodes.sampler").AnchoredRectifiedSampler
+        self.inputs = {
+            **hosted.defaults(self.node),
+            "model": self.model,
+            "positive": prompt,
+            "negative": prompt,
+            "latent_image": {"samples": torch.zeros(1, model.channels, side // 8, side // 8)},
+            "vae": self.vae,
+            "guidance": identity,
+            "steps": model.steps,
+            "cfg": model.cfg,
+            "gradient": gradient,
+        }
+        self.networks = [self.model.model.diffusion_model, self.vae.first_stage_model, *eye.networks]
+
+    def run(self, iterations: int) -> list[float]:
+        """The seconds of each iteration; the first one warms up."""
+        result = self.node.execute(**{**self.inputs, "iterations": iterations}).result
+        return result[2].seconds[:-1]  # the last iterate has no gradient
+
+    def count(self) -> tuple[Cost, int]:
+        """Of an iteration, and the FLOPs that none can do without."""
+        solve = self.pack("rectifid_core.solver").solve
+
+        def probe(flow, decode, energy, z0, **settings) -> tuple[Cost, int]:
+            def counted(iterations: int) -> Cost:
+                return cost(lambda: list(solve(flow, decode, energy, z0, **{**settings, "iterations": iterations})))
+
+            one, closing = counted(1), counted(0)  # the last iterate has no gradient
+            least = floor_flops(flow, decode, lambda image, number: energy(image, number).energy, z0)
+            return Cost(one.flops - closing.flops, one.bytes), least
+
+        return hosted.at_the_solver(self.pack, lambda: self.run(1), probe)
+
+    def fill(self) -> None:
+        for network in self.networks[:2]:  # the recogniser has its weights
+            fill(network)
+
+    @property
+    def parameters(self) -> int:
+        return sum(weight.numel() for weight in self.networks[0].parameters())
+
+    @property
+    def weights(self) -> int:
+        """Bytes, of all networks."""
+        return sum(weight.nbytes for network in self.networks for weight in network.parameters())
+
+
+@torch.inference_mode()
+def measure(
+    pack, model: Model, *, side: int, dtype: str, gradient: str, iterations: int, recogniser: Path, rate: float = 0.0
+) -> dict[str, Any]:
+    """A row of the results; with ``rate`` 0 it is counted and not run.
+
+    rate: FLOPs per second of the device in this type.
+    """
+    import comfy.model_management as management
+
+    device = management.get_torch_device()
+    free = management.get_free_memory(device)
+    job = Job(pack, model, side, DTYPES[dtype], gradient, recogniser)
+    counted, least = job.count()
+    row = {
+        "steps": model.steps,
+        "cfg": model.cfg,
+        "parameters": job.parameters,
+        "weights_bytes": job.weights,
+        "tensors_bytes": counted.bytes,
+        "peak_bytes": job.weights + counted.bytes,
+        "flops": counted.flops,
+        "floor_flops": least,
+    }
+    if side == model.side and gradient == SMALLEST and model.target is not None:
+        row["target"] = {"peak_gib": model.target, "met": row["peak_bytes"] < model.target * GIB}
+    if not rate:
+        return row | {"not_run": "counted only, as asked"}
+    row["floor_seconds"] = least / rate
+    if row["peak_bytes"] * SPARE > free:
+        return row | {"not_run": f"needs {row['peak_bytes'] * SPARE / GIB:.1f} GiB, {free / GIB:.1f} are free"}
+    if (iterations + 1) * SLOW * row["floor_seconds"] > PATIENCE:
+        return row | {"not_run": f"would take more than {PATIENCE / 60:.0f} minutes here"}
+    job.fill()
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    seconds = job.run(iterations)
+    row |= {"seconds": seconds, "over_floor": median(seconds[1:] or seconds) / row["floor_seconds"]}
+    row["process_bytes"] = 1e6 * high_water()
+    if device.type == "cuda":
+        row["device_bytes"] = torch.cuda.max_memory_allocated(device)
+        row["target_over_floor"] = {"most": OVER_FLOOR, "met": row["over_floor"] <= OVER_FLOOR}
+        if "target" in row:
+            row["target"]["met"] = row["device_bytes"] < model.target * GIB
+    return row
+
+
+# --- results --------------------------------------------------------------------------------------------------------
+
+
+def line(row: dict[str, Any]) -> str:
+    words = [f"{row['model']} {row['side']} {row['dtype']} {row['gradient']}:"]
+    words += [f"{row['flops'] / 1e12:.2f} TFLOP (at least {row['floor_flops'] / 1e12:.2f}),"]
+    words += [f"peak {row['peak_bytes'] / GIB:.2f} GiB, of it weights {row['weights_bytes'] / GIB:.2f}"]
+    if "target" in row:
+        words += [f"(target {row['target']['peak_gib']}: {'met' if row['target']['met'] else 'NOT met'})"]
+    if "seconds" in row:
+        words += [f"; {median(row['seconds']):.1f} s an iteration, {row['over_floor']:.2f} times the floor"]
+        if "target_over_floor" in row:
+            words += [f"(target {OVER_FLOOR}: {'met' if row['target_over_floor']['met'] else 'NOT met'})"]
+    return " ".join(words) + (f"; not run: {row['not_run']}" if "not_run" in row else "")
+
+
+def keep(rows: list[dict[str, Any]], path: Path) -> list[dict[str, Any]]:
+    """All rows by now: new ones replace those of the same key."""
+
+    def key(row: dict[str, Any]) -> tuple:
+        return tuple(row[name] for name in ("model", "side", "dtype", "gradient", "machine"))
+
+    old = json.loads(path.read_text())["rows"] if path.exists() else []
+    merged = sorted({key(row): row for row in [*old, *rows]}.values(), key=key)
+    path.write_text(json.dumps({"rows": merged}, indent=1) + "\n")
+    return merged
+
+
+def plot(rows: list[dict[str, Any]], path: Path) -> None:
+    """The peaks, and where the targets are."""
+    from matplotlib.figure import Figure
+
+    figure = Figure((9, 1 + 0.32 * len(rows)), layout="constrained")
+    panel = figure.subplots()
+    names = [f"{row['model']} {row['side']}, {row['dtype']}, {row['gradient']}" for row in rows]
+    places = range(len(rows))
+    weights = [row["weights_bytes"] / GIB for row in rows]
+    panel.barh(places, weights, color="lightgray", label="weights")
+    tensors = [row["tensors_bytes"] / GIB for row in rows]
+    bars = panel.barh(places, tensors, left=weights, color="tab:green", label="an iteration's tensors")
+    panel.bar_label(bars, [f"{row['peak_bytes'] / GIB:.1f}" for row in rows], padding=4, fontsize=8)
+    targets = [(place, row["target"]["peak_gib"]) for place, row in zip(places, rows, strict=True) if "target" in row]
+    for place, target in targets:
+        panel.plot(
+            [target] * 2, [place - 0.4, place + 0.4], color="tab:red", label="target" if place == targets[0][0] else ""
+        )
+    panel.set_yticks(places, names, fontsize=8)
+    panel.invert_yaxis()
+    panel.margins(x=0.1)
+    panel.set_xlabel("GiB at the peak, counted")
+    panel.legend(fontsize=8)
+    figure.savefig(path, dpi=110)
+
+
+def machine(device: torch.device) -> str:
+    from world import machine as cpu
+
+    return torch.cuda.get_device_name(device) + f", torch {torch.__version__}" if device.type == "cuda" else cpu()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", choices=MODELS, help="one of them; without, all, each in a process of its own")
+    parser.add_argument("--device", choices=("auto", "cpu"), default="auto")
+    parser.add_argument("--dtype", choices=DTYPES, default="bf16")
+    parser.add_argument(
+        "--gradient", nargs="+", default=["windowed", "full"], help="the sampler's setting; several run"
+    )
+    parser.add_argument("--side", type=int, help="of the picture in pixels; without, what the model is made for")
+    parser.add_argument("--iterations", type=int, default=3)
+    parser.add_argument("--count", action="store_true", help="do not run, only count FLOPs and memory")
+    arguments = parser.parse_args()
+    if arguments.model is None:
+        for name in MODELS:
+            subprocess.run([sys.executable, __file__, "--model", name, *sys.argv[1:]], check=True)
+        return
+    logging.getLogger().setLevel(logging.ERROR)  # the host's
+    pack = hosted.load(arguments.device)
+    import comfy.model_management
+
+    device = comfy.model_management.get_torch_device()
+    rate = 0.0 if arguments.count else throughput(str(device), DTYPES[arguments.dtype])
+    model, rows = MODELS[arguments.model], []
+    with tempfile.TemporaryDirectory() as folder:
+        recogniser = Path(folder, "resnet_100.onnx")
+        write_resnet_100(recogniser)
+        for gradient in arguments.gradient:
+            comfy.model_management.unload_all_models()
+            measured = measure(
+                pack,
+                model,
+                side=arguments.side or model.side,
+                dtype=arguments.dtype,
+                gradient=gradient,
+                iterations=arguments.iterations,
+                recogniser=recogniser,
+                rate=rate,
+            )
+            rows.append(
+                {
+                    "model": arguments.model,
+                    "side": arguments.side or model.side,
+                    "dtype": arguments.dtype,
+                    "gradient": gradient,
+                    "machine": machine(device),
+                    "date": date.today().isoformat(),
+                    **measured,
+                }
+            )
+            print(line(rows[-1]), flush=True)
+    plot(keep(rows, RESULTS / "real_sizes.json"), RESULTS / "real_sizes.png")
+
+
+if __name__ == "__main__":
+    main()

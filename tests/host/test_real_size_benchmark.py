@@ -1,0 +1,87 @@
+"""The benchmark of real sizes runs, and counts what a real run takes."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+BENCHMARKS = str(Path(__file__).parents[2] / "benchmarks")
+
+
+@pytest.fixture(scope="module")
+def benchmarks():
+    """The modules of benchmarks/; they are scripts, and find each other and the pack by sys.path."""
+    before = sys.path[:]
+    sys.path.append(BENCHMARKS)
+    import measure
+    import real_sizes
+
+    sys.path[:] = before  # `discriminators` has put the pack's root in front, where the host's `nodes` shall be found
+    return real_sizes, measure
+
+
+@pytest.fixture
+def tiny(pack, parts, benchmarks):
+    real_sizes, _ = benchmarks
+    return lambda **changes: real_sizes.measure(
+        pack,
+        real_sizes.TINY,
+        **{
+            "side": 64,
+            "dtype": "fp32",
+            "gradient": "windowed",
+            "iterations": 1,
+            "recogniser": parts.recogniser,
+            **changes,
+        },
+    )
+
+
+def test_a_tiny_model_runs(tiny, benchmarks):
+    row = tiny(rate=1e15)
+    assert "not_run" not in row and len(row["seconds"]) == 1 and row["over_floor"] > 1
+    # windowed runs each forward of the flow a second time
+    assert row["floor_flops"] < row["flops"] < 1.5 * row["floor_flops"]
+    assert "windowed:" in benchmarks[0].line(
+        {"model": "tiny", "side": 64, "dtype": "fp32", "gradient": "windowed", **row}
+    )
+
+
+def test_the_full_gradient_takes_more_memory_and_fewer_operations(tiny):
+    windowed, full = (tiny(gradient=gradient) for gradient in ("windowed", "full"))
+    assert full["flops"] == full["floor_flops"] == windowed["floor_flops"] < windowed["flops"]
+    assert full["peak_bytes"] >= windowed["peak_bytes"]
+    assert "not_run" in full and "seconds" not in full
+
+
+def test_what_does_not_fit_is_said_and_not_run(tiny, benchmarks, monkeypatch):
+    monkeypatch.setattr(benchmarks[0], "SPARE", 1e9)
+    row = tiny(rate=1e15)
+    assert "GiB" in row["not_run"] and "seconds" not in row
+
+
+def test_what_is_counted_is_what_a_run_takes(pack, parts, benchmarks):
+    real_sizes, measure = benchmarks
+    job = real_sizes.Job(pack, real_sizes.TINY, 64, torch.float32, "windowed", parts.recogniser)
+    counted, _ = job.count()
+    job.fill()
+    solve = pack("rectifid_core.solver").solve
+    hosted = sys.modules["hosted"]
+
+    def real(flow, decode, energy, z0, **settings):
+        return measure.peak_bytes(lambda: list(solve(flow, decode, energy, z0, **settings)))
+
+    assert counted.bytes == pytest.approx(hosted.at_the_solver(pack, lambda: job.run(1), real), rel=0.05)
+
+
+def test_rows_of_other_machines_stay(benchmarks, tmp_path):
+    real_sizes, _ = benchmarks
+    key = {"model": "sd15", "side": 512, "dtype": "bf16", "gradient": "full"}
+    path = tmp_path / "results.json"
+    real_sizes.keep([{**key, "machine": "here", "n": 1}], path)
+    real_sizes.keep([{**key, "machine": "there", "n": 2}], path)
+    rows = real_sizes.keep([{**key, "machine": "here", "n": 3}], path)
+    assert [(row["machine"], row["n"]) for row in rows] == [("here", 3), ("there", 2)]
