@@ -1,4 +1,4 @@
-"""The trajectory, what is seen at its end, and the gradient of the energy with respect to each state; in two ways.
+"""The trajectory, what is seen at its end, and the gradient of the energy with respect to each state.
 
 `windowed` and `full` return the same: the states z_0 ... z_K, the image, what the energy saw of it, and the gradients
 g_0 ... g_K, each shaped like its state; all detached, so that no graph outlives the call.  Parameters of the networks
@@ -55,25 +55,6 @@ class Chain:
     gradients: list[Tensor]
 
 
-def full(
-    flow: Flow,
-    decode: Decoder,
-    energy: Energy,
-    z0: Tensor,
-    offsets: list[Tensor],
-    number: int,
-    loss_scale: float = 1.0,
-):
-    """In one graph: no recomputation, the memory of all windows."""
-    with torch.enable_grad():
-        states = trajectory(flow, z0.detach().requires_grad_(), offsets)
-        image, seen = observe(decode, energy, states[-1], number)
-        chains = begin_chains(seen, len(flow), lambda first: states[first:], loss_scale)
-    states, image = [z.detach() for z in states], image.detach()
-    unscale(chains, loss_scale, number)
-    return states, image, without_graph(seen), gather(chains, seen, states, image)
-
-
 def windowed(
     flow: Flow,
     decode: Decoder,
@@ -82,16 +63,23 @@ def windowed(
     offsets: list[Tensor],
     number: int,
     loss_scale: float = 1.0,
+    kept: int = 0,
 ):
-    """By the chain rule, the last window first: each is run again under autograd, with the memory of one."""
+    """By the chain rule, the last window first: each is run again under autograd, with the memory of one.
+
+    kept: so many windows, the last ones, are run under autograd at once, with the memory of all of them, and not again.
+    """
+    first_kept = len(flow) - kept
     with torch.no_grad():
-        states = trajectory(flow, z0, offsets)
+        states = trajectory(flow, z0, offsets[:first_kept])
     with torch.enable_grad():
-        z = states[-1].detach().requires_grad_()
-        image, seen = observe(decode, energy, z, number)
-        chains = begin_chains(seen, len(flow), lambda first: [z], loss_scale)
-        image, seen = image.detach(), without_graph(seen)
-        for k in reversed(range(len(flow))):
+        states.append(states.pop().detach().requires_grad_())
+        for k in range(first_kept, len(flow)):
+            states.append(flow.step(k, states[k]) + offsets[k])
+        image, seen = observe(decode, energy, states[-1], number)
+        chains = begin_chains(seen, len(flow), lambda first: states[max(first, first_kept) :], loss_scale)
+        states, image, seen = [z.detach() for z in states], image.detach(), without_graph(seen)
+        for k in reversed(range(first_kept)):
             if reaching := [chain for chain in chains if chain.first <= k]:
                 z = states[k].detach().requires_grad_()
                 end, name = flow.step(k, z), f"step {k + 1} of the flow"
@@ -100,6 +88,11 @@ def windowed(
                     chain.gradients[:0] = _pull_back(end, [z], chain.gradients[0], name, again)
     unscale(chains, loss_scale, number)
     return states, image, seen, gather(chains, seen, states, image)
+
+
+def full(flow: Flow, *arguments, **settings):
+    """In one graph: no recomputation, the memory of all windows."""
+    return windowed(flow, *arguments, **settings, kept=len(flow))
 
 
 def begin_chains(

@@ -25,7 +25,7 @@ unguided trajectory.  All but (6) start again from the noise in each iteration.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -89,7 +89,7 @@ def solve(
     scale: float = 1.0,
     damping: float = 0.5,
     iterations: int = 20,
-    gradient: str = "windowed",
+    gradient: str | Callable = "windowed",
     last_offset: bool = True,
     clip: bool | None = None,
     loss_scale: float = 1.0,
@@ -99,7 +99,8 @@ def solve(
     rule: one of `RULES`; scale: s; damping: a in (0, 1], of `fixed_point`, and of `adaptive` the largest.
     gradient: "windowed" keeps the K states and recomputes one window at a time under autograd; "full" keeps one graph
         of everything: no recomputation, the memory of all windows.  Both give the same gradient.  "straight" is an
-        approximation that no window runs under autograd for, see `straight`.  `single_pass` has its own.
+        approximation that no window runs under autograd for, see `straight`.  `single_pass` has its own.  A callable
+        takes the place of one of these functions.
     iterations: trajectories, each followed by an update; for `single_pass` updates, shared out to the windows of one.
     last_offset: False leaves the last window unguided, so that the flow has the last word on the image.
     clip: None for each rule's own habit: on for those that are published with it (`CLIPPED`), off for the fixed points.
@@ -113,7 +114,7 @@ def solve(
     `gradient.NonFiniteGradientError`, which names the window.
     """
     _check_settings(flow, rule, damping, iterations, gradient, last_offset, loss_scale)
-    differentiate = Scaled(_DIFFERENTIATE[gradient], loss_scale)
+    differentiate = Scaled(_DIFFERENTIATE.get(gradient, gradient), loss_scale)
     adapt = AdaptiveDamping(damping)
     clips = rule in CLIPPED if clip is None else clip
     windows = range(len(flow))
@@ -210,7 +211,7 @@ def _iterate(
 def _check_settings(flow, rule, damping, iterations, gradient, last_offset, loss_scale) -> None:
     if rule not in RULES:
         raise ValueError(f"unknown update rule {rule!r}; choose one of {', '.join(RULES)}")
-    if gradient not in GRADIENTS:
+    if gradient not in GRADIENTS and not callable(gradient):
         raise ValueError(f"unknown gradient mode {gradient!r}; choose one of {', '.join(GRADIENTS)}")
     if iterations < 0:
         raise ValueError(f"the number of iterations must be 0 or more, not {iterations}")
