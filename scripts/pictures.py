@@ -33,6 +33,14 @@ FAMILIES = [
     WORKFLOWS / f"{name}.json"
     for name in "perflow_sd15 perflow_sdxl instaflow sd_turbo flux_schnell z_image_turbo sd35_turbo flux2_klein".split()
 ]
+# The same for the compositions that need files; those on the embedded model show what they draw.
+COMPOSITIONS = [
+    WORKFLOWS / f"{name}.json" for name in "controlnet lora attention_patch redux_style model_merge".split()
+]
+DEMONSTRATIONS = [
+    WORKFLOWS / f"{name}.json"
+    for name in "regional_prompts inpaint_identity img2img_identity seed_batch upscale_second_pass".split()
+]
 
 
 def thumbnail(guided: Image.Image, references: list[Image.Image]) -> Image.Image:
@@ -48,7 +56,7 @@ def thumbnail(guided: Image.Image, references: list[Image.Image]) -> Image.Image
 def family_thumbnail(graph: dict, portrait: Image.Image) -> Image.Image:
     """The graph's title, and the portrait with less noise at each of the sampler's steps."""
     (note,) = (node for node in graph["nodes"] if node["type"] == "MarkdownNote")
-    title = note["widgets_values"][0].partition("\n")[0].removeprefix("# ")
+    title = note["widgets_values"][0].partition("\n")[0].removeprefix("# ").partition(":")[0]
     (sampler,) = (node for node in graph["nodes"] if node["type"] == "AnchoredRectifiedSampler")
     steps = sampler["widgets_values"][2]  # after the seed and what becomes of it
     clean = np.asarray(portrait.convert("RGB"), np.float32) / 127.5 - 1
@@ -100,6 +108,25 @@ def save_and_reuse(server: ComfyServer) -> tuple[Image.Image, list[Image.Image]]
     return shown("picture"), [shown(f"{node} shown") for node in drawn]
 
 
+def demonstration(server: ComfyServer, workflow: Path) -> Image.Image:
+    """What a workflow on the embedded model draws: the guided pictures, and beside them the pictures that went in."""
+    outputs = server.run(to_prompt(json.loads(workflow.read_text(encoding="utf-8")), server.object_info()))
+    saved = [entry for output in outputs.values() for entry in output.get("images", []) if entry["type"] == "output"]
+
+    def named(*names: str) -> list[Image.Image]:
+        chosen = [entry for name in names for entry in saved if entry["filename"].split("_")[0] == name]
+        return [Image.open(io.BytesIO(server.image(entry))).convert("RGB") for entry in chosen]
+
+    guided = named("guided")
+    columns = math.isqrt(len(guided))
+    side = 512 // columns
+    page = Image.new("RGB", (512, 512))
+    for i, picture in enumerate(guided[: columns**2]):
+        row, column = divmod(i, columns)
+        page.paste(picture.resize((side, side), Image.Resampling.LANCZOS), (column * side, row * side))
+    return thumbnail(page, named("reference", "before"))
+
+
 def main() -> int:
     if (chromium := find_chromium()) is None:
         print("This needs a Chromium; install one, or name it by CHROMIUM_PATH.")
@@ -125,10 +152,12 @@ def main() -> int:
             graph = json.loads(CUSTOM_SAMPLING.read_text(encoding="utf-8"))
             custom = pictures_of(server, server.run(to_prompt(graph, server.object_info())))
             thumbnail(*save_and_reuse(server)).save(SAVE_AND_REUSE.with_suffix(".jpg"), quality=90)
+            for workflow in DEMONSTRATIONS:
+                demonstration(server, workflow).save(workflow.with_suffix(".jpg"), quality=90)
     lay_out(pictures, judge(pictures)).save(ROOT / "docs" / "quickstart.png")
     for workflow, drawn in ((WORKFLOW, pictures), (CUSTOM_SAMPLING, custom)):
         thumbnail(drawn["guided"], [drawn["reference"]]).save(workflow.with_suffix(".jpg"), quality=90)
-    for workflow in FAMILIES:
+    for workflow in [*FAMILIES, *COMPOSITIONS]:
         graph = json.loads(workflow.read_text(encoding="utf-8"))
         family_thumbnail(graph, pictures["guided"]).save(workflow.with_suffix(".jpg"), quality=90)
     return 0

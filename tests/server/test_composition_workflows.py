@@ -1,0 +1,122 @@
+"""The workflows of what goes with guidance, run on the server: those on the embedded model as they lie on disk; the
+others with a small Stable Diffusion, or the embedded model, in the place of what they load."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from small_models import NAME
+
+from scripts import environment
+from scripts.workflow import to_prompt
+
+pytestmark = pytest.mark.usefixtures("weights")
+
+SAMPLER = "AnchoredRectifiedSampler"
+EMBEDDED = ["embedded", 0, 0.5, 0.5, "rgb", 0.0, 0.0, 1.0, 1.0]
+
+
+def prompt_of(name: str, object_info: dict, iterations: int) -> dict:
+    graph = json.loads((environment.ROOT / "workflows" / f"{name}.json").read_text(encoding="utf-8"))
+    prompt = to_prompt(graph, object_info)
+    for entry in prompt.values():
+        if entry["class_type"] == SAMPLER:
+            entry["inputs"]["iterations"] = iterations
+    return prompt
+
+
+def run(server, prompt: dict) -> tuple[dict[str, list[list[float]]], dict]:
+    """Each sampler's similarities, iteration by iteration and picture by picture; and what the nodes left."""
+    events = []
+    outputs = server.run(prompt, events.append)
+    climbs = {}
+    for event in events:
+        if match := re.match(r"iteration \d+ of \d+: similarity (.+)", event.text):
+            climbs.setdefault(event.node, []).append([float(each) for each in match[1].split()])
+    return climbs, outputs
+
+
+@pytest.mark.parametrize(
+    ("name", "pictures"),
+    [
+        ("regional_prompts", 3),
+        ("inpaint_identity", 5),
+        ("img2img_identity", 5),
+        ("seed_batch", 9),
+        ("upscale_second_pass", 4),
+    ],
+)
+def test_on_the_embedded_model_it_carries_the_identity_over(server, object_info, name, pictures):
+    climbs, outputs = run(server, prompt_of(name, object_info, 6))
+    saved = [each for output in outputs.values() for each in output.get("images", []) if each["type"] == "output"]
+    assert len(saved) == pictures
+    for climb in climbs.values():
+        assert len(climb) == 7
+        for similarity in zip(*climb, strict=True):
+            assert max(similarity) > similarity[0] + 0.1
+
+
+@pytest.fixture(scope="module")
+def small_models(base):
+    host = os.environ.get("COMFYUI_PATH", environment.BASE)
+    for name in ("small_models.py", "small_additions.py"):
+        program = Path(__file__).parents[1] / name
+        subprocess.run([sys.executable, str(program), str(host), str(base / "models")], check=True)
+
+
+SMALL = {
+    "UNETLoader": {"unet_name": NAME, "weight_dtype": "default"},
+    "CLIPLoader": {"clip_name": NAME, "type": "stable_diffusion"},
+    "VAELoader": {"vae_name": NAME},
+    "ControlNetLoader": {"control_net_name": NAME},
+    "StyleModelLoader": {"style_model_name": NAME},
+    "CLIPVisionLoader": {"clip_name": NAME},
+    "DrawDemoPortrait": {"identity": 5000009, "prompt": "a person"},
+    "EmptyLatentImage": {"width": 64, "height": 64, "batch_size": 1},
+}
+OUTPUTS = ["UNETLoader", "CLIPLoader", "VAELoader"]  # a checkpoint's
+STANDS_FOR = {
+    "LoadImage": "DrawDemoPortrait",
+    "EmptySD3LatentImage": "EmptyLatentImage",
+    "LoadFaceDiscriminator": "LoadEmbeddingDiscriminator",
+}
+
+
+@pytest.mark.usefixtures("small_models")
+@pytest.mark.parametrize(
+    ("name", "family"),
+    [
+        ("controlnet", "perflow"),
+        ("lora", "consistency"),
+        ("attention_patch", "consistency"),
+        ("redux_style", "consistency"),
+        ("model_merge", "consistency"),
+    ],
+)
+def test_with_small_models_it_is_guided(server, object_info, name, family):
+    """Of two checkpoints that are merged, both are the same one here."""
+    prompt = prompt_of(name, object_info, 2)
+    kinds = {node: entry["class_type"] for node, entry in prompt.items()}
+    names = object_info["LoadEmbeddingDiscriminator"]["input"]["required"]
+    small = {**SMALL, "LoadEmbeddingDiscriminator": dict(zip(names, EMBEDDED, strict=True))}
+    for entry in prompt.values():
+        if entry["class_type"] == "LoraLoaderModelOnly":
+            entry["inputs"]["lora_name"] = NAME
+        for input_, value in entry["inputs"].items():
+            kind = kinds.get(value[0]) if isinstance(value, list) else None
+            kind = OUTPUTS[value[1]] if kind == "CheckpointLoaderSimple" else STANDS_FOR.get(kind, kind)
+            if kind in small:
+                entry["inputs"][input_] = [kind, 0]
+    prompt |= {kind: {"class_type": kind, "inputs": inputs} for kind, inputs in small.items()}
+    (sampler,) = (node for node, kind in kinds.items() if kind == SAMPLER)
+    climbs, outputs = run(server, prompt)
+    similarity = [each for (each,) in climbs[sampler]]
+    assert len(similarity) == 3 and max(similarity[1:]) > similarity[0]
+    assert f"family: {family}" in outputs[sampler]["text"][0]
+    assert len([output for output in outputs.values() if output.get("images")]) >= 2

@@ -1,0 +1,60 @@
+"""Writes what goes beside a small Stable Diffusion, with random weights, in the classes of the host: run as a program.
+
+    python small_additions.py <ComfyUI> <models folder>
+
+A ControlNet, a LoRA, a style model and the CLIPVision that it reads; the last two have their real size, since ComfyUI
+knows no other.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from small_models import NAME, random_state
+
+
+def main(host: str, models: Path) -> None:
+    sys.path.insert(0, host)
+    import comfy.cli_args
+
+    comfy.cli_args.args.cpu = True
+    import comfy.clip_vision
+    import comfy.ops
+    from comfy.cldm.cldm import ControlNet
+    from comfy.t2i_adapter.adapter import StyleAdapter
+
+    control = ControlNet(
+        image_size=32,
+        in_channels=4,
+        hint_channels=3,
+        model_channels=320,
+        num_res_blocks=[1],
+        channel_mult=[1],
+        num_heads=8,
+        use_spatial_transformer=True,
+        transformer_depth=[1],
+        transformer_depth_middle=1,
+        context_dim=768,
+        legacy=False,
+        dtype=torch.float32,
+        operations=comfy.ops.disable_weight_init,
+    )
+    style = StyleAdapter(width=1024, context_dim=768, num_head=8, n_layes=3, num_token=8)
+    place = "diffusion_model.input_blocks.1.1.transformer_blocks.0.attn2.to_q"
+    config = Path(comfy.clip_vision.__file__).with_name("clip_vision_config_vitl.json")
+    states = {
+        "controlnet": random_state(control, 0.03),
+        "loras": {f"{place}.lora_up.weight": torch.ones(320, 2), f"{place}.lora_down.weight": torch.ones(2, 320)},
+        "style_models": random_state(style, 0.03),
+        "clip_vision": random_state(comfy.clip_vision.ClipVisionModel(config).model, 0.02),
+    }
+    for folder, state in states.items():
+        (models / folder).mkdir(parents=True, exist_ok=True)
+        save_file({name: weight.contiguous() for name, weight in state.items()}, models / folder / NAME)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]))
