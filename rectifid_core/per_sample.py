@@ -8,7 +8,12 @@ from torch import Tensor
 
 def norm(x: Tensor) -> Tensor:
     """``(B, ...) -> (B,)``; in float32 at least, since a sum of squares overflows half precision."""
-    return x.flatten(1).to(torch.promote_types(x.dtype, torch.float32)).norm(dim=1)
+    return _flat(x).norm(dim=1)
+
+
+def dot(x: Tensor, y: Tensor) -> Tensor:
+    """The scalar product, ``(B, ...) -> (B,)``, as precise as `norm`."""
+    return (_flat(x) * _flat(y)).sum(dim=1)
 
 
 def spread(values: Tensor, x: Tensor) -> Tensor:
@@ -19,3 +24,7 @@ def spread(values: Tensor, x: Tensor) -> Tensor:
 def clipped(x: Tensor) -> Tensor:
     """x / max(1, |x|): not longer than 1."""
     return (x / spread(norm(x).clamp(min=1), x)).to(x.dtype)
+
+
+def _flat(x: Tensor) -> Tensor:
+    return x.flatten(1).to(torch.promote_types(x.dtype, torch.float32))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from worlds import SIZE, CurvedEnergy, CurvedFlow, GaussianFlow, QuadraticEnergy, covariance, flat_image, normal
@@ -74,18 +76,43 @@ def test_it_never_falls_below_what_the_steepest_slope_needs():
     assert (d.norm(dim=1) < 1e-2).all()
 
 
-def test_an_exploding_residual_shortens_the_next_ten_steps_and_is_forgotten_then():
+def test_a_step_that_overshoots_shortens_the_next_ten_and_is_forgotten_then():
     adapt = AdaptiveDamping(0.5)
     point, residual = torch.ones(2, 1, 3), torch.ones(2, 1, 3)
-    first = adapt(point, residual)
-    assert first.tolist() == [0.5, 0.5]
-    growth = torch.tensor([-7.0, 0.5])  # of the first sample's; the second sample's shrinks
-    point, residual = point + 0.5 * residual, growth[:, None, None] * residual
+    assert adapt(point, residual).tolist() == [0.5, 0.5]
+    turned = torch.tensor([-7.0, 0.5])  # the first sample's residual is turned; the second's shrinks
+    point, residual = point + 0.5 * residual, turned[:, None, None] * residual
     for _ in range(MEMORY):
-        a = adapt(point, residual)
-        assert a[0] <= 0.5 / (7 - 1) and a[1] == 0.5
+        torch.testing.assert_close(adapt(point, residual), torch.tensor([0.5 / (1 + 7), 0.5]))
         point = point + residual  # a residual that stays: no slope
     assert adapt(point, residual).tolist() == [0.5, 0.5]
+
+
+def test_noise_does_not_wear_it_out():
+    """In 2000 dimensions, with noise as long as the residual where it comes to rest."""
+    size = 2000
+    slopes = torch.cat([torch.ones(size - 50), torch.logspace(0, 1.6, 50)]).double()
+    target = normal(1, size, seed=1)
+    adapt, d = AdaptiveDamping(0.5), torch.zeros(1, size, dtype=torch.float64)
+    for n in range(150):
+        f = slopes * (target - d) + 0.3 * normal(1, size, seed=100 + n)
+        a = adapt(d, f)
+        assert a.item() >= 0.2 / slopes.max()
+        d = d + a[:, None] * f
+    assert (d - target).norm() < 0.2 * target.norm()
+
+
+def test_it_is_awake_when_an_energy_starts_late():
+    class Late(QuadraticEnergy):
+        def __call__(self, image, iteration):
+            seen = super().__call__(image, iteration)
+            return replace(seen, energy=seen.energy * (iteration >= 12))
+
+    energy, flow = Late(HESSIAN, CENTRE), GaussianFlow(4, exact=True)
+    latents = [each.latent for each in solve(flow, flat_image, energy, Z0, rule="adaptive", scale=0.2, iterations=40)]
+    assert torch.equal(latents[12], latents[0])
+    settled = latents[-1] - latents[0]
+    assert ((latents[20] - latents[0] - settled).norm(dim=1) < 0.1 * settled.norm(dim=1)).all()
 
 
 def test_half_precision_stays_half_precision():
