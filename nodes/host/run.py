@@ -9,7 +9,8 @@ from torch import Tensor
 
 from ...rectifid_core.guidance import CombinedGuidance, Guidance
 from ...rectifid_core.report import Report
-from ...rectifid_core.solver import Best, Iterate
+from ...rectifid_core.settling import settled
+from ...rectifid_core.solver import SETTLING, Best, Iterate
 from .progress import Progress
 from .sampler import Watch
 
@@ -29,6 +30,7 @@ class Run:
     image: Tensor
 
     def __init__(self, guidance: Guidance, settings: dict[str, Any]):
+        self._guidance = guidance
         self._discriminators = guidance.discriminators
         self._settings = settings
         iterations = settings["iterations"]
@@ -57,12 +59,19 @@ class Run:
         ends = (
             iterate.number == self._settings["iterations"]
             or (iterate.number == 0 and self._nothing_to_guide(iterate))
-            or (enough < 1 and bool((kept.similarity >= enough).all()))
+            or (enough < 1 and not iterate.predicted and bool((kept.similarity >= enough).all()))
+            or self._at_rest(iterate)
         )
         if ends:
             logging.info("RectifID %s", self.text())
             self._progress.say(self.text())
         return ends
+
+    def _at_rest(self, iterate: Iterate) -> bool:
+        """Whether a fixed point is reached, and nothing is yet to act."""
+        if self._settings["update_rule"] not in SETTLING or not settled(iterate):
+            return False
+        return not (isinstance(self._guidance, CombinedGuidance) and self._guidance.starting_from(iterate.number + 1))
 
     def _nothing_to_guide(self, unguided: Iterate) -> bool:
         """Whether what shall be guided is in none of the pictures; ValueError if that is to be an error."""

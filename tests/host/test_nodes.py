@@ -193,3 +193,23 @@ class TestRefusals:
         job.latent = {"samples": torch.ones(shape)}
         with pytest.raises(ValueError, match="one frame"):
             sample()
+
+
+def test_no_prediction_ends_a_single_pass(sample):
+    """Four steps, two updates each: what comes before iteration 6 is a forecast, however similar."""
+    settings = {"update_rule": "single_pass", "iterations": 8, "guidance_scale": 30.0}
+    output = sample(**settings).result[2]
+    assert output.predicted == [False, *[True] * 5, False, False, False]
+    similarity = [row[0] for row in output.similarity]
+    enough = (similarity[0] + min(similarity[1:])) / 2
+    assert similarity[0] < enough < min(similarity[1:])
+    assert sample(**settings, stop_at_similarity=enough).result[2].number[-1] == 6
+
+
+def test_a_fixed_point_that_is_reached_ends_the_run(sample, run, job):
+    settings = {"update_rule": "adaptive", "iterations": 30, "guidance_scale": 1.0, "views": 0}
+    report = sample(**settings).result[2]
+    assert 0 < report.number[-1] < 20
+    assert report.residual[-1][0] < 0.1 * report.residual[0][0]
+    late = run("LimitGuidance", guidance=job.identity, start_iteration=20).result[0]
+    assert 20 <= sample(**settings, guidance=late).result[2].number[-1] < 30, "what is to come is waited for"
