@@ -10,37 +10,40 @@ from comfy_api.latest import io
 from ..rectifid_core.pretrained import PretrainedError
 from ..rectifid_core.segmentation import CLASSES, EXAMPLE, load_segmenter
 from ..rectifid_core.segmentation import SegmentationGuidance as GuidanceBySegmentation
-from .folders import FOLDER, files_of, folder_of, names
+from .folders import FOLDER, files_of, folder_of, folders
+from .host.demo import weights
 from .host.discriminator import HostedDiscriminator
 from .masks import one_mask
 from .types import Guidance
+
+EMBEDDED = "embedded"
 
 
 class SegmentationGuidance(io.ComfyNode):
     @classmethod
     def define_schema(cls):
-        segmenters = names(CLASSES, "segmenter")
+        segmenters = [EMBEDDED, *folders(CLASSES)]
         return io.Schema(
             node_id="SegmentationGuidance",
             display_name="Segmentation Guidance",
             category="RectifID",
             description="Draws one kind of thing, such as sky or a person, to where a mask is, and nowhere else, as a "
             f"segmenter sees it (SegFormer, Mask2Former), from a folder in models/{FOLDER} or in Hugging Face's cache. "
-            "Nothing is downloaded.",
+            "Nothing is downloaded; one for the demo model comes with the pack.",
             inputs=[
                 io.Combo.Input(
                     "segmenter",
                     options=segmenters,
                     default=segmenters[0],
                     tooltip="Says what each pixel shows: a folder with SegFormer or Mask2Former, such as "
-                    "nvidia/segformer-b0-finetuned-ade-512-512.",
+                    "nvidia/segformer-b0-finetuned-ade-512-512; 'embedded' knows the portraits of the demo model.",
                 ),
                 io.Mask.Input("mask", tooltip="Where it shall be, in a mask of the new picture's shape, at any size."),
                 io.String.Input(
                     "label",
-                    default="person",
-                    tooltip="What shall be there: one of the segmenter's labels. A name that it does not know gets a "
-                    "message with those that it knows.",
+                    default="hat",
+                    tooltip="What shall be there: one of the segmenter's labels; background, face, hair, beard, hat or "
+                    "shirt of the embedded one. A name that it does not know gets a message with those that it knows.",
                 ),
             ],
             outputs=[Guidance.Output(display_name="guidance", tooltip="For the guidance input of the sampler.")],
@@ -52,7 +55,7 @@ class SegmentationGuidance(io.ComfyNode):
         try:  # None: comes from another node
             if segmenter is not None:
                 _folder(segmenter)
-        except PretrainedError as error:
+        except (PretrainedError, FileNotFoundError) as error:
             return str(error)
         return True
 
@@ -69,4 +72,6 @@ class SegmentationGuidance(io.ComfyNode):
 
 
 def _folder(name: str) -> Path:
+    if name == EMBEDDED:
+        return weights("segmenter/config.json").parent
     return folder_of(name, CLASSES, "segmenter", EXAMPLE)

@@ -102,7 +102,8 @@ def open_network(
         raise _misfit(folder) from error
     if loading["missing_keys"]:
         raise _misfit(folder)
-    for parameter in network.parameters():  # not its buffers: places in the picture are computed from them
+    network.float()  # a folder may hold half precision, which is too coarse for its buffers:
+    for parameter in network.parameters():  # places in the picture are computed from them
         parameter.data = parameter.data.to(dtype)
     return network.eval().requires_grad_(False)
 

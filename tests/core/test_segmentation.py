@@ -156,6 +156,19 @@ class TestFromAFolder:
         assert after.energy < 0.9 * before.energy and after.similarity > before.similarity
 
 
+def test_a_folder_in_half_precision(tmp_path):
+    network = write_segmenter(tmp_path / "mine").half()
+    network.save_pretrained(tmp_path / "mine")
+    segmenter, image = load_segmenter(tmp_path / "mine"), picture(1, 64, 64)
+    assert {tensor.dtype for tensor in segmenter.network.state_dict().values() if tensor.is_floating_point()} == {
+        torch.float32
+    }
+    whole = write_segmenter(tmp_path / "whole")
+    seen, expected = (each.log_probabilities(image) for each in (segmenter, load_segmenter(tmp_path / "whole")))
+    assert whole.dtype == torch.float32
+    torch.testing.assert_close(seen, expected, atol=2e-2, rtol=0)
+
+
 def test_another_kind_of_folder(tmp_path):
     from subject_folders import write_embedder
 
