@@ -75,7 +75,17 @@ def bare(flow, decode, see: See, z0: Tensor, iterations: int) -> None:
 
 def floor_flops(flow, decode, see: See, z0: Tensor) -> int:
     """What an iteration must do at least: each network once forward and once backward, each window's K times."""
-    return cost(lambda: pull_backs(flow, decode, see, [z0] * (len(flow) + 1), 0)).flops
+
+    def pull_back(call: Callable[[Tensor], Tensor]) -> int:
+        def run() -> None:
+            with torch.enable_grad():
+                z = z0.detach().requires_grad_()
+                end = call(z)
+                torch.autograd.grad(end, z, torch.ones_like(end))
+
+        return cost(run).flops
+
+    return pull_back(lambda z: see(decode(z), 0)) + len(flow) * pull_back(lambda z: flow.step(0, z))
 
 
 def recognise(eye, views, region, wanted: Tensor) -> See:
