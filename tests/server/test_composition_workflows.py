@@ -45,6 +45,7 @@ def run(server, prompt: dict) -> tuple[dict[str, list[list[float]]], dict]:
 @pytest.mark.parametrize(
     ("name", "pictures"),
     [
+        ("two_people", 5),
         ("regional_prompts", 3),
         ("inpaint_identity", 5),
         ("img2img_identity", 5),
