@@ -29,7 +29,7 @@ from rectifid_core.identity import encode_identity
 from rectifid_core.solver import Best, Iterate, solve
 
 VIEWS = 4
-SHOWN = (0.25, 0.5, 1.0)  # seconds, at which the table is read
+SHOWN = (0.5, 0.7, 1.15)  # seconds, at which the table is read
 SINGLE_PASS = (4, 8, 12, 20)  # updates
 MOST = 1000  # iterations; the time is over before
 CONTESTANTS = [
@@ -197,7 +197,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--n", type=int, default=16)
     parser.add_argument("--convergence-n", type=int, default=4)
-    parser.add_argument("--seconds", type=float, default=1.0, help="per picture and contestant")
+    parser.add_argument("--seconds", type=float, default=SHOWN[-1], help="per picture and contestant")
     parser.add_argument("--fresh", action="store_true", help="measure rows again that are in the results already")
     arguments = parser.parse_args()
     torch.set_grad_enabled(False)
