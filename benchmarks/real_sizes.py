@@ -45,7 +45,7 @@ GIB = 2**30
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 BOX = (0.25, 0.25, 0.75, 0.75)
 OVER_FLOOR = 2.5  # target, on a GPU
-SMALLEST = "windowed"  # the setting whose peak has a target
+SMALLEST = "checkpointed"  # the gradient whose peak has a target
 SPARE = 1.15  # what is free must exceed the peak by: kernels take room too
 SLOW, PATIENCE = 4, 1800  # what would take more than so many seconds, at so many times the floor, is not run
 
@@ -298,12 +298,12 @@ def measure(
     if side == model.side and gradient == SMALLEST and model.target is not None:
         row["target"] = {"peak_gib": model.target, "met": row["peak_bytes"] < model.target * GIB}
     if not rate:
-        return row | {"not_run": "counted only, as asked"}
+        return row | {"not_run": "not asked"}
     row["floor_seconds"] = least / rate
     if row["peak_bytes"] * SPARE > free:
-        return row | {"not_run": f"needs {row['peak_bytes'] * SPARE / GIB:.1f} GiB, {free / GIB:.1f} are free"}
+        return row | {"not_run": f"needs {row['peak_bytes'] * SPARE / GIB:.1f} GiB, {free / GIB:.1f} free"}
     if (iterations + 1) * SLOW * row["floor_seconds"] > PATIENCE:
-        return row | {"not_run": f"would take more than {PATIENCE / 60:.0f} minutes here"}
+        return row | {"not_run": f"over {PATIENCE / 60:.0f} minutes"}
     job.fill()
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
@@ -321,17 +321,29 @@ def measure(
 # --- results --------------------------------------------------------------------------------------------------------
 
 
-def line(row: dict[str, Any]) -> str:
-    words = [f"{row['model']} {row['side']} {row['dtype']} {row['gradient']}:"]
-    words += [f"{row['flops'] / 1e12:.2f} TFLOP (at least {row['floor_flops'] / 1e12:.2f}),"]
-    words += [f"peak {row['peak_bytes'] / GIB:.2f} GiB, of it weights {row['weights_bytes'] / GIB:.2f}"]
-    if "target" in row:
-        words += [f"(target {row['target']['peak_gib']}: {'met' if row['target']['met'] else 'NOT met'})"]
-    if "seconds" in row:
-        words += [f"; {median(row['seconds']):.1f} s an iteration, {row['over_floor']:.2f} times the floor"]
-        if "target_over_floor" in row:
-            words += [f"(target {OVER_FLOOR}: {'met' if row['target_over_floor']['met'] else 'NOT met'})"]
-    return " ".join(words) + (f"; not run: {row['not_run']}" if "not_run" in row else "")
+COLUMNS = ("model", "side", "type", "gradient", "TFLOP", "the least", "weights", "peak", "target", "time", "floor")
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """Markdown; memory in GiB, the time of an iteration in seconds and as a multiple of the floor."""
+    lines = [COLUMNS, ["---"] * len(COLUMNS)]
+    for row in rows:
+        target, over = row.get("target"), row.get("target_over_floor")
+        lines.append(
+            (
+                *(str(row[name]) for name in ("model", "side", "dtype", "gradient")),
+                *(f"{row[name] / 1e12:.1f}" for name in ("flops", "floor_flops")),
+                *(f"{row[name] / GIB:.2f}" for name in ("weights_bytes", "peak_bytes")),
+                f"{target['peak_gib']}: {_met(target)}" if target else "",
+                f"{median(row['seconds']):.1f}" if "seconds" in row else row["not_run"],
+                (f"{row['over_floor']:.2f}" if "seconds" in row else "") + (f" ({_met(over)})" if over else ""),
+            )
+        )
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _met(target: dict[str, Any]) -> str:
+    return "met" if target["met"] else "missed"
 
 
 def keep(rows: list[dict[str, Any]], path: Path) -> list[dict[str, Any]]:
@@ -383,9 +395,7 @@ def main() -> None:
     parser.add_argument("--model", choices=MODELS, help="one of them; without, all, each in a process of its own")
     parser.add_argument("--device", choices=("auto", "cpu"), default="auto")
     parser.add_argument("--dtype", choices=DTYPES, default="bf16")
-    parser.add_argument(
-        "--gradient", nargs="+", default=["windowed", "full"], help="the sampler's setting; several run"
-    )
+    parser.add_argument("--gradient", nargs="+", default=["full", "windowed", SMALLEST], help="the node's setting")
     parser.add_argument("--side", type=int, help="of the picture in pixels; without, what the model is made for")
     parser.add_argument("--iterations", type=int, default=3)
     parser.add_argument("--count", action="store_true", help="do not run, only count FLOPs and memory")
@@ -427,8 +437,10 @@ def main() -> None:
                     **measured,
                 }
             )
-            print(line(rows[-1]), flush=True)
-    plot(keep(rows, RESULTS / "real_sizes.json"), RESULTS / "real_sizes.png")
+            print(table(rows[-1:]).splitlines()[-1], flush=True)
+    kept = keep(rows, RESULTS / "real_sizes.json")
+    plot(kept, RESULTS / "real_sizes.png")
+    print(table(kept))
 
 
 if __name__ == "__main__":
