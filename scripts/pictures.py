@@ -39,13 +39,19 @@ COMPOSITIONS = [
 ]
 DEMONSTRATIONS = [
     WORKFLOWS / f"{name}.json"
-    for name in "regional_prompts inpaint_identity img2img_identity seed_batch upscale_second_pass".split()
+    for name in "two_people regional_prompts inpaint_identity img2img_identity seed_batch upscale_second_pass".split()
+]
+
+SHOWN = [  # of these, on the README's page, row by row
+    {"two_people": "Two people, each under a mask"},
+    {"inpaint_identity": "Only the face drawn anew", "regional_prompts": "A prompt for each half"},
+    {"img2img_identity": "From a picture, which keeps its composition"},
 ]
 
 
 def thumbnail(guided: Image.Image, references: list[Image.Image]) -> Image.Image:
     """The guided picture, with the references along its left edge."""
-    guided = guided.resize((512, 512), Image.Resampling.LANCZOS)
+    guided = guided.resize((512 * guided.width // guided.height, 512), Image.Resampling.LANCZOS)
     side = 160 if len(references) == 1 else 96
     for row, reference in enumerate(references):
         reference = reference.resize((side, side), Image.Resampling.LANCZOS)
@@ -108,23 +114,48 @@ def save_and_reuse(server: ComfyServer) -> tuple[Image.Image, list[Image.Image]]
     return shown("picture"), [shown(f"{node} shown") for node in drawn]
 
 
-def demonstration(server: ComfyServer, workflow: Path) -> Image.Image:
-    """What a workflow on the embedded model draws: the guided pictures, and beside them the pictures that went in."""
+def demonstrate(server: ComfyServer, workflow: Path) -> dict[str, list[Image.Image]]:
+    """What a workflow on the embedded model draws, by the names under which it saves it."""
     outputs = server.run(to_prompt(json.loads(workflow.read_text(encoding="utf-8")), server.object_info()))
-    saved = [entry for output in outputs.values() for entry in output.get("images", []) if entry["type"] == "output"]
+    drawn: dict[str, list[Image.Image]] = {}
+    for output in outputs.values():
+        for entry in output.get("images", []):
+            if entry["type"] == "output":
+                picture = Image.open(io.BytesIO(server.image(entry))).convert("RGB")
+                drawn.setdefault(entry["filename"].split("_")[0], []).append(picture)
+    return drawn
 
-    def named(*names: str) -> list[Image.Image]:
-        chosen = [entry for name in names for entry in saved if entry["filename"].split("_")[0] == name]
-        return [Image.open(io.BytesIO(server.image(entry))).convert("RGB") for entry in chosen]
 
-    guided = named("guided")
+def demonstration(drawn: dict[str, list[Image.Image]]) -> Image.Image:
+    """The guided pictures, and beside them the pictures that went in."""
+    guided = drawn["guided"]
     columns = math.isqrt(len(guided))
-    side = 512 // columns
-    page = Image.new("RGB", (512, 512))
+    height = 512 // columns
+    width = height * guided[0].width // guided[0].height
+    page = Image.new("RGB", (columns * width, columns * height))
     for i, picture in enumerate(guided[: columns**2]):
         row, column = divmod(i, columns)
-        page.paste(picture.resize((side, side), Image.Resampling.LANCZOS), (column * side, row * side))
-    return thumbnail(page, named("reference", "before"))
+        page.paste(picture.resize((width, height), Image.Resampling.LANCZOS), (column * width, row * height))
+    return thumbnail(page, drawn["reference"] + drawn.get("before", []))
+
+
+def composition_grid(drawn: dict[str, dict[str, list[Image.Image]]]) -> Image.Image:
+    """For each of the workflows in `SHOWN`, row by row: what went in, the unguided picture, and the guided one."""
+    side, head, gap = 224, 64, 12
+    page = Image.new("RGB", (7 * (side + gap) + 4 * gap, len(SHOWN) * (side + head)), "white")
+    pen, large, small = ImageDraw.Draw(page), ImageFont.load_default(24), ImageFont.load_default(17)
+    for row, titles in enumerate(SHOWN):
+        left, top = gap, row * (side + head)
+        for name, title in titles.items():
+            pen.text((left, top + 4), title, fill="black", font=large)
+            for kind in ("reference", "before", "unguided", "guided"):
+                for picture in drawn[name].get(kind, []):
+                    width = side * picture.width // picture.height
+                    pen.text((left, top + 38), kind, fill="gray", font=small)
+                    page.paste(picture.resize((width, side), Image.Resampling.LANCZOS), (left, top + head))
+                    left += width + gap
+            left += 2 * gap
+    return page
 
 
 def main() -> int:
@@ -152,8 +183,10 @@ def main() -> int:
             graph = json.loads(CUSTOM_SAMPLING.read_text(encoding="utf-8"))
             custom = pictures_of(server, server.run(to_prompt(graph, server.object_info())))
             thumbnail(*save_and_reuse(server)).save(SAVE_AND_REUSE.with_suffix(".jpg"), quality=90)
-            for workflow in DEMONSTRATIONS:
-                demonstration(server, workflow).save(workflow.with_suffix(".jpg"), quality=90)
+            demonstrated = {workflow.stem: demonstrate(server, workflow) for workflow in DEMONSTRATIONS}
+    for workflow in DEMONSTRATIONS:
+        demonstration(demonstrated[workflow.stem]).save(workflow.with_suffix(".jpg"), quality=90)
+    composition_grid(demonstrated).save(ROOT / "docs" / "compositions.png")
     lay_out(pictures, judge(pictures)).save(ROOT / "docs" / "quickstart.png")
     for workflow, drawn in ((WORKFLOW, pictures), (CUSTOM_SAMPLING, custom)):
         thumbnail(drawn["guided"], [drawn["reference"]]).save(workflow.with_suffix(".jpg"), quality=90)
