@@ -1,7 +1,7 @@
 """What a user sees: a module per shelf of the node menu.  Nodes declare and delegate."""
 
 from .color import ColorGuidance
-from .demo import DrawDemoPortrait, LoadDemoModel
+from .demo import DrawDemoPortrait, LoadDemoModel, LoadDemoVision
 from .discriminators import LoadEmbeddingDiscriminator
 from .faces import DescribeFaceIdentity, LoadFaceDiscriminator
 from .families import ModelSamplingPeRFlow, ModelSamplingRectifiedFlow
@@ -34,5 +34,6 @@ NODES = [
     ModelSamplingRectifiedFlow,
     ModelSamplingPeRFlow,
     LoadDemoModel,
+    LoadDemoVision,
     DrawDemoPortrait,
 ]

@@ -33,6 +33,23 @@ class LoadDemoModel(io.ComfyNode):
         return io.NodeOutput(demo.load_model(), demo.load_clip(), demo.load_vae())
 
 
+class LoadDemoVision(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="LoadDemoVision",
+            display_name="Load Demo CLIP Vision",
+            category=CATEGORY,
+            description="The small CLIP vision model that comes with the pack. It knows the portraits of the demo "
+            "model: colours, hat, expression, place and light.",
+            outputs=[io.ClipVision.Output(tooltip="For Style Guidance.")],
+        )
+
+    @classmethod
+    def execute(cls) -> io.NodeOutput:
+        return io.NodeOutput(demo.load_clip_vision())
+
+
 class DrawDemoPortrait(io.ComfyNode):
     @classmethod
     def define_schema(cls):

@@ -1,10 +1,11 @@
-"""The embedded model as the host's MODEL, CLIP and VAE, so that the host's own nodes work with it."""
+"""The embedded model as the host's MODEL, CLIP, VAE and CLIP_VISION, so that the host's own nodes work with it."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
+import comfy.clip_vision
 import comfy.sd
 import comfy.utils
 import torch
@@ -45,6 +46,12 @@ def load_vae() -> comfy.sd.VAE:
     autoencoder = Autoencoder()
     autoencoder.load_state_dict(_read("autoencoder.safetensors"))
     return vae_from_network(autoencoder)
+
+
+def load_clip_vision() -> comfy.clip_vision.ClipVisionModel:
+    clip_vision = comfy.clip_vision.ClipVisionModel(str(weights("clip_vision.json")))
+    clip_vision.load_sd(_read("clip_vision.safetensors"))
+    return clip_vision
 
 
 def _read(name: str) -> dict[str, Tensor]:

@@ -150,6 +150,23 @@ class TestColor:
 
 
 class TestStyle:
+    @needs_weights
+    def test_the_embedded_one_tells_scenes_and_not_people(self, nodes, run):
+        clip_vision = nodes["LoadDemoVision"].EXECUTE_NORMALIZED().result[0]
+        scenes = (
+            "a person in a green shirt, yellow background",
+            "a sad person in a red hat, blue background, dim light",
+        )
+        seen = [
+            clip_vision.encode_image(run("DrawDemoPortrait", identity=identity, prompt=scene).result[0]).image_embeds
+            for scene in scenes
+            for identity in (5000007, 5000008)
+        ]
+        cosine = torch.nn.functional.cosine_similarity
+        same_scene = min(cosine(seen[0], seen[1]), cosine(seen[2], seen[3]))
+        same_person = max(cosine(seen[0], seen[2]), cosine(seen[1], seen[3]))
+        assert same_scene > 0.6 and same_scene > same_person + 0.4
+
     @pytest.mark.parametrize("features", ["embedding", "gram"])
     @pytest.mark.parametrize("config", [CLIP_VISION, SIGLIP, DINO], ids=lambda config: config["model_type"])
     def test_it_moves_the_style(self, run, sample, load_clip_vision, config, features):
@@ -368,6 +385,21 @@ class TestTogether:
         alone, together, before, after = beside(run("ColorGuidance", image=other).result[0])
         assert together >= 0.8 * alone > 0.2
         assert 1 - after < 0.8 * (1 - before)
+
+    @needs_weights
+    @pytest.mark.parametrize(("features", "weight", "amount"), [("embedding", 2.0, 0.15), ("gram", 3.0, 0.08)])
+    def test_style_and_person_on_the_embedded_model(self, nodes, run, beside, features, weight, amount):
+        """By a CLIP that was trained on the demo's world, where style is colours, expression and light.
+
+        Measured: the person 0.656 to 0.935 alone and to 0.931 or 0.947 with the style, which goes from 0.139 to 0.503
+        by the embedding, and from 0.386 to 0.571 by the Gram matrix.
+        """
+        clip_vision = nodes["LoadDemoVision"].EXECUTE_NORMALIZED().result[0]
+        other = run("DrawDemoPortrait", identity=8, prompt="a person in a green shirt, yellow background").result[0]
+        style = run("StyleGuidance", clip_vision=clip_vision, image=other, features=features).result[0]
+        alone, together, before, after = beside(style, weight)
+        assert together >= 0.8 * alone > 0.2
+        assert after > before + amount
 
     @needs_weights
     def test_a_hat_and_a_person_on_the_embedded_model(self, nodes, job, run, beside):

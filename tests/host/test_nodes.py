@@ -33,6 +33,7 @@ IDS = [
     "ModelSamplingRectifiedFlow",
     "ModelSamplingPeRFlow",
     "LoadDemoModel",
+    "LoadDemoVision",
     "DrawDemoPortrait",
 ]
 

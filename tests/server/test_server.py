@@ -20,6 +20,7 @@ NODES = [
     "IdentityGuidance",
     "LimitGuidance",
     "LoadDemoModel",
+    "LoadDemoVision",
     "LoadEmbeddingDiscriminator",
     "LoadFaceDiscriminator",
     "LoadIdentity",
