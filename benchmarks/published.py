@@ -27,11 +27,14 @@ from rectifid_core.identity import encode_identity
 from rectifid_core.solver import Best, solve
 
 RESULTS = Path(__file__).parent / "results"
-ITERATIONS, MOST = 20, 40
+ITERATIONS = 20
 OURS = {
-    "default": {"views": 4, "gradient": "windowed"},
-    "full": {"views": 4, "gradient": "full"},
-    "no views": {"views": 0, "gradient": "windowed"},
+    "default": {"views": 4, "gradient": "windowed", "iterations": 40},
+    "no views": {"views": 0, "gradient": "windowed", "iterations": 40},
+    "twice the scale": {"views": 4, "gradient": "full", "scale": 2.0, "iterations": 40},
+    "single pass, 8 updates": {"views": 4, "rule": "single_pass", "scale": 2.0, "iterations": 8},
+    "single pass, 12 updates": {"views": 4, "rule": "single_pass", "scale": 2.0, "iterations": 12},
+    "single pass, 16 updates": {"views": 4, "rule": "single_pass", "scale": 2.0, "iterations": 16},
 }
 
 
@@ -55,23 +58,23 @@ def published(world: World, prompt: str, reference: Tensor, noise: Tensor, itera
         yield image.detach()
 
 
-def ours(world: World, prompt: str, reference: Tensor, noise: Tensor, iterations: int, settings: dict):
-    """The best picture so far at each iterate."""
+def ours(world: World, prompt: str, reference: Tensor, noise: Tensor, settings: dict) -> Iterator[Tensor]:
+    """The best picture so far at each iterate; of a single pass the guided one is the last."""
     settings = dict(settings)
     energy = IdentityGuidance(encode_identity(world.guide, [reference])).energy(settings.pop("views"), 0)
     best = Best()
-    for iterate in solve(world.flow([prompt]), world.decode, energy, noise, iterations=iterations, **settings):
+    for iterate in solve(world.flow([prompt]), world.decode, energy, noise, **settings):
         best.update(iterate)
         yield best.image
 
 
 def run(world: World, triples: Triples, name: str) -> tuple[Tensor, Tensor]:
     """The seconds to each iterate, summed over the questions, and the pictures (iterates, B, 3, H, W)."""
-    iterations = ITERATIONS if name == "published" else MOST
+    iterations = ITERATIONS if name == "published" else OURS[name]["iterations"]
     seconds, pictures = torch.zeros(iterations + 1), []
     for prompt, reference, noise in zip(triples.prompts, triples.references, triples.noise, strict=True):
-        arguments = (world, prompt, reference, noise[None], iterations)
-        iterates = published(*arguments) if name == "published" else ours(*arguments, OURS[name])
+        question = (world, prompt, reference, noise[None])
+        iterates = published(*question, ITERATIONS) if name == "published" else ours(*question, OURS[name])
         start, seen = time.perf_counter(), []
         for number, image in enumerate(iterates):
             seconds[number] += time.perf_counter() - start
@@ -82,8 +85,10 @@ def run(world: World, triples: Triples, name: str) -> tuple[Tensor, Tensor]:
 
 def peak(world: World, triples: Triples, name: str) -> int:
     """Bytes, of two iterations of the first question."""
-    arguments = (world, triples.prompts[0], triples.references[0], triples.noise[:1], 2)
-    return peak_bytes(lambda: list(published(*arguments) if name == "published" else ours(*arguments, OURS[name])))
+    question = (world, triples.prompts[0], triples.references[0], triples.noise[:1])
+    if name == "published":
+        return peak_bytes(lambda: list(published(*question, 2)))
+    return peak_bytes(lambda: list(ours(*question, {**OURS[name], "iterations": 2})))
 
 
 def main() -> None:
