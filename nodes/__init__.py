@@ -9,6 +9,7 @@ from .guidance import CombineGuidance, LimitGuidance
 from .identity import EncodeReferenceIdentity, IdentityGuidance, LoadIdentity, MeasureIdentity, SaveIdentity
 from .report import PlotConvergence
 from .sampler import AnchoredRectifiedSampler, AnchoredSampler
+from .seed import FindSeed
 from .segmentation import SegmentationGuidance
 from .style import StyleGuidance
 from .subjects import LoadSubjectDiscriminator
@@ -28,6 +29,7 @@ NODES = [
     SegmentationGuidance,
     CombineGuidance,
     LimitGuidance,
+    FindSeed,
     AnchoredRectifiedSampler,
     AnchoredSampler,
     PlotConvergence,

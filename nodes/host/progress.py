@@ -17,21 +17,21 @@ PREVIEW_PIXELS = 512
 
 
 class Progress:
-    """One step of the bar for each of ``iterations + 1`` iterates, on the node that the host is executing."""
+    """A bar of so many steps, with a picture and a line at each, on the node that the host is executing."""
 
-    def __init__(self, iterations: int):
+    def __init__(self, steps: int):
         context = get_executing_context()
-        self._iterations, self._node_id = iterations, context and context.node_id
-        self._bar = ProgressBar(iterations + 1, node_id=self._node_id)
+        self._node_id = context and context.node_id
+        self._bar = ProgressBar(steps, node_id=self._node_id)
 
-    def show(self, iterate: Iterate) -> None:
+    def show(self, iterate: Iterate, step: int, name: str) -> None:
+        """``step``, counted from 0 and called ``name``, showed the pictures of ``iterate``."""
         pairs = zip(iterate.similarity.tolist(), iterate.found.tolist(), strict=True)
         similarity = " ".join(f"{each:.3f}" if found else "not found" for each, found in pairs)
-        line = f"iteration {iterate.number} of {self._iterations}: similarity {similarity}"
+        line = f"{name}: similarity {similarity}"
         logging.info("RectifID %s", line)
         self.say(line)
-        preview = ("JPEG", _picture(iterate.image), PREVIEW_PIXELS)
-        self._bar.update_absolute(iterate.number + 1, preview=preview)
+        self._bar.update_absolute(step + 1, preview=("JPEG", _picture(iterate.image), PREVIEW_PIXELS))
 
     def say(self, text: str) -> None:
         say(text, self._node_id)

@@ -44,7 +44,7 @@ class Run:
         """facts: what only the run itself knows, see `GuidedSampler`."""
         digests = {each.name: each.digest for each in self._discriminators}
         self.report = Report({"discriminators": digests, **self._settings, **facts})
-        self._progress = Progress(self._settings["iterations"])
+        self._progress = Progress(self._settings["iterations"] + 1)
         return self._watch
 
     def text(self) -> str:
@@ -54,7 +54,7 @@ class Run:
         """Whether the run is at its end."""
         self.report.append(iterate)
         self.image = kept.image
-        self._progress.show(iterate)
+        self._progress.show(iterate, iterate.number, f"iteration {iterate.number} of {self._settings['iterations']}")
         enough = self._settings["stop_at_similarity"]
         ends = (
             iterate.number == self._settings["iterations"]

@@ -27,6 +27,7 @@ IDS = [
     "SegmentationGuidance",
     "CombineGuidance",
     "LimitGuidance",
+    "FindSeed",
     "AnchoredRectifiedSampler",
     "AnchoredSampler",
     "PlotConvergence",

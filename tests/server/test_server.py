@@ -17,6 +17,7 @@ NODES = [
     "DescribeFaceIdentity",
     "DrawDemoPortrait",
     "EncodeReferenceIdentity",
+    "FindSeed",
     "IdentityGuidance",
     "LimitGuidance",
     "LoadDemoModel",
