@@ -7,6 +7,7 @@ from .faces import DescribeFaceIdentity, LoadFaceDiscriminator
 from .families import ModelSamplingPeRFlow, ModelSamplingRectifiedFlow
 from .guidance import CombineGuidance, LimitGuidance
 from .identity import EncodeReferenceIdentity, IdentityGuidance, LoadIdentity, MeasureIdentity, SaveIdentity
+from .prompts import EncodePromptBatch
 from .report import PlotConvergence
 from .sampler import AnchoredRectifiedSampler, AnchoredSampler
 from .seed import FindSeed
@@ -30,6 +31,7 @@ NODES = [
     CombineGuidance,
     LimitGuidance,
     FindSeed,
+    EncodePromptBatch,
     AnchoredRectifiedSampler,
     AnchoredSampler,
     PlotConvergence,

@@ -42,7 +42,7 @@ def world(job, nodes, pack):
     job.identity = pack("nodes.host.discriminator").encode_images(job.discriminator, portrait(PERSON))
     job.guidance = pack("rectifid_core.guidance").IdentityGuidance(job.identity)
     job.positive, job.negative, job.latent = prompt(SCENE), prompt(""), latent()
-    return SimpleNamespace(job=job, prompt=prompt, portrait=portrait, latent=latent)
+    return SimpleNamespace(job=job, clip=clip, prompt=prompt, portrait=portrait, latent=latent)
 
 
 def guide(job, **settings):
@@ -174,18 +174,16 @@ def test_each_seed_of_a_batch_is_as_if_it_were_alone(world, gradient):
     assert (together.after > together.before + 0.1).all()
 
 
-def test_each_prompt_of_a_batch_is_as_if_it_were_alone(world):
-    """A conditioning with a row for each picture, of the context and of the pooled vector; other packs make such."""
+def test_each_prompt_of_a_batch_is_as_if_it_were_alone(world, run):
     job = world.job
-    prompts = [world.prompt(f"a sad person in a {color} hat, gray background") for color in ("red", "green")]
-    (first, options), (second, others) = (each[0] for each in prompts)
-    pooled = torch.cat([options["pooled_output"], others["pooled_output"]])
-    job.positive = [[torch.cat([first, second]), {**options, "pooled_output": pooled}]]
-    job.latent = batch = world.latent(2)
+    texts = [f"a sad person in a {color} hat, gray background" for color in ("red", "green")]
+    job.positive, count = run("EncodePromptBatch", clip=world.clip, prompts="\n\n ".join(texts)).result
+    assert count == 2
+    job.latent = batch = world.latent(count)
     assert torch.equal(guide(job, steps=3, iterations=0).latent, job.ksampler())
     together = guide(job, views=0, iterations=5)
-    for i, each in enumerate(prompts):
-        job.positive, job.latent = each, alone(batch, i)
+    for i, text in enumerate(texts):
+        job.positive, job.latent = world.prompt(text), alone(batch, i)
         single = guide(job, views=0, iterations=5)
         torch.testing.assert_close(together.latent[i], single.latent[0], atol=1e-2, rtol=0)
 

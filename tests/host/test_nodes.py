@@ -28,6 +28,7 @@ IDS = [
     "CombineGuidance",
     "LimitGuidance",
     "FindSeed",
+    "EncodePromptBatch",
     "AnchoredRectifiedSampler",
     "AnchoredSampler",
     "PlotConvergence",

@@ -16,6 +16,7 @@ NODES = [
     "CombineGuidance",
     "DescribeFaceIdentity",
     "DrawDemoPortrait",
+    "EncodePromptBatch",
     "EncodeReferenceIdentity",
     "FindSeed",
     "IdentityGuidance",

@@ -1,0 +1,57 @@
+"""Encode Prompt Batch: a row of the conditioning for each line."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+
+class Clip:
+    """The two methods of the host's CLIP that the node calls; a prompt's context is as long as the prompt."""
+
+    def __init__(self, **options):
+        self.options = options
+
+    def tokenize(self, text):
+        return text
+
+    def encode_from_tokens_scheduled(self, text):
+        context = torch.arange(len(text), dtype=torch.float32)[None, :, None].repeat(1, 1, 3)
+        return [[context, {"pooled_output": torch.full((1, 2), float(len(text))), **self.options}]]
+
+
+def test_a_row_for_each_line_and_shorter_ones_begin_again(run):
+    (conditioning, count) = run("EncodePromptBatch", clip=Clip(guidance=3.5), prompts="ab\n\n  abcd ").result
+    ((context, options),) = conditioning
+    assert count == 2
+    assert context[..., 0].tolist() == [[0, 1, 0, 1], [0, 1, 2, 3]]
+    assert options["pooled_output"][:, 0].tolist() == [2, 4] and options["guidance"] == 3.5
+
+
+def test_the_host_s_own_encoder(run, parts, job):
+    """Each row is what the host's CLIP Text Encode makes of its line."""
+    import nodes as host_nodes
+
+    (conditioning, _) = run("EncodePromptBatch", clip=parts.clip, prompts="a red hat\na blue hat").result
+    ((context, options),) = conditioning
+    for row, text in enumerate(("a red hat", "a blue hat")):
+        ((alone, its),) = host_nodes.CLIPTextEncode().encode(parts.clip, text)[0]
+        torch.testing.assert_close(context[row], alone[0])
+        torch.testing.assert_close(options["pooled_output"][row], its["pooled_output"][0])
+
+
+@pytest.mark.parametrize(
+    ("prompts", "message"),
+    [
+        (" \n\n", "There is no prompt"),
+        ("\n".join("x" * length for length in (97, 89)), "too different lengths"),
+    ],
+)
+def test_what_cannot_be_says_so(run, prompts, message):
+    with pytest.raises(ValueError, match=message):
+        run("EncodePromptBatch", clip=Clip(), prompts=prompts)
+
+
+def test_without_a_clip_it_says_so(run):
+    with pytest.raises(ValueError, match="There is no CLIP"):
+        run("EncodePromptBatch", clip=None, prompts="a hat")
