@@ -39,7 +39,9 @@ COMPOSITIONS = [
 ]
 DEMONSTRATIONS = [
     WORKFLOWS / f"{name}.json"
-    for name in "two_people regional_prompts inpaint_identity img2img_identity seed_batch upscale_second_pass".split()
+    for name in (
+        "two_people regional_prompts inpaint_identity img2img_identity seed_batch prompt_batch upscale_second_pass"
+    ).split()
 ]
 
 SHOWN = [  # of these, on the README's page, row by row

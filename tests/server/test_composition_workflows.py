@@ -50,6 +50,7 @@ def run(server, prompt: dict) -> tuple[dict[str, list[list[float]]], dict]:
         ("inpaint_identity", 5),
         ("img2img_identity", 5),
         ("seed_batch", 9),
+        ("prompt_batch", 9),
         ("upscale_second_pass", 4),
     ],
 )
