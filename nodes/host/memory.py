@@ -1,39 +1,144 @@
-"""Has the host, which plans for inference, make room for a backward."""
+"""Fits a gradient into the memory that there is, of which the host plans for forwards only."""
 
 from __future__ import annotations
 
+import gc
+import logging
+from collections.abc import Callable, Iterable
+from contextlib import nullcontext
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
 import comfy.model_management
+import torch
 from comfy.model_patcher import ModelPatcher
 from comfy.sampler_helpers import estimate_memory
 from comfy.samplers import CFGGuider
 from comfy.sd import VAE
-from torch import Tensor, nn
+from torch import nn
+
+from ...rectifid_core.gradient import windowed
+from ...rectifid_core.straight import straight
+from .checkpoint import checkpointed
 
 # Estimates.  What one transformer block keeps for its backward (counted for SD3.5 and FLUX), as a part of what the host
-# reserves for a whole forward; and what a decoder keeps, as a multiple of what its forward needs.
+# reserves for a whole forward; what a decoder keeps, as a multiple of what its forward needs; and what is left of both
+# where blocks are checkpointed.
 _BLOCK = 0.25
 _DECODER = 4
+_CHECKPOINTED = 0.2
+_SHARE = 0.9  # of the free memory, which is planned with
 
 
-def load_together(guider: CFGGuider, others: list[ModelPatcher], needed: float) -> None:
+@dataclass(frozen=True)
+class Setting:
+    """A way to the gradient.
+
+    kept: how many windows' graphs it holds at once, beside the decoder's; 0: one or the decoder's.
+    smaller: the one to take where there is too little memory for this.
+    """
+
+    name: str
+    differentiate: Callable | None
+    kept: int = 0
+    checkpointed: bool = False
+    smaller: Setting | None = None
+
+
+CHECKPOINTED = Setting("checkpointed", windowed, checkpointed=True)
+WINDOWED = Setting("windowed", windowed, smaller=CHECKPOINTED)
+STRAIGHT = Setting("straight", straight, smaller=Setting("straight, checkpointed", straight, checkpointed=True))
+UNGUIDED = Setting("none", None)
+GRADIENTS = ("auto", "windowed", "full", "checkpointed", "straight")
+
+
+def settings_of(gradient: str, steps: int) -> list[Setting]:
+    """The ways to one of `GRADIENTS`: the fastest that fits is to be taken, or the last."""
+    kept = [
+        Setting(
+            "full" if count == steps else f"{count} of {steps} steps kept",
+            partial(windowed, kept=count),
+            count,
+            smaller=WINDOWED,
+        )
+        for count in reversed(range(1, steps + 1))
+    ]
+    return {
+        "auto": [*kept, WINDOWED, CHECKPOINTED],
+        "full": kept[:1],
+        "windowed": [WINDOWED],
+        "checkpointed": [CHECKPOINTED],
+        "straight": [STRAIGHT],
+    }[gradient]
+
+
+class Needs:
+    """Estimates of the bytes beside the weights, for latents of this shape under a guider that the host has loaded."""
+
+    def __init__(self, guider: CFGGuider, vae: VAE, shape: torch.Size):
+        self._forward, _ = estimate_memory(guider.model_patcher, shape, guider.conds)
+        self._window = _BLOCK * _blocks(guider.model_patcher.model.diffusion_model) * self._forward
+        decoded = [shape[0], vae.latent_channels, *([1] * (vae.latent_dim - 2)), *shape[-2:]]
+        self._decode = vae.memory_used_decode(decoded, vae.vae_dtype)
+
+    def of(self, setting: Setting) -> float:
+        if setting is UNGUIDED:
+            return self._forward + self._decode
+        share = _CHECKPOINTED if setting.checkpointed else 1
+        window, decoder = share * self._window, share * _DECODER * self._decode
+        if setting.differentiate is straight:
+            return self._forward + decoder
+        return self._forward + (setting.kept * window + decoder if setting.kept else max(window, decoder))
+
+    def fitting(self, settings: list[Setting], device: torch.device) -> Setting:
+        """The first of the settings that fits into what is free there, or the last."""
+        free = _SHARE * comfy.model_management.get_free_memory(device)
+        return next((setting for setting in settings[:-1] if self.of(setting) <= free), settings[-1])
+
+
+def load_together(guider: CFGGuider, others: list[ModelPatcher], wanted: float, needed: float) -> None:
     """Has the host load ``others`` (VAE, discriminator) beside what the guider runs, so that none evicts another.
 
-    needed: bytes that stay free beside the weights.
+    Bytes beside the weights: for those that are ``wanted`` the models of other nodes make place, and for those that are
+    ``needed`` these too.
     """
     models = [guider.model_patcher, *guider.loaded_models, *others]
-    comfy.model_management.load_models_gpu(models, memory_required=needed)
+    comfy.model_management.load_models_gpu(models, memory_required=wanted, minimum_memory_required=needed)
 
 
-def needed_memory(guider: CFGGuider, vae: VAE, latents: Tensor, windows: int) -> float:
-    """Bytes for a forward and for the graph of ``windows`` model calls, or of the decoder if that is larger.
+class ThriftyGradient:
+    """A gradient for `solve` by ``setting``; where the memory runs out, by its smaller ones from then on.
 
-    latents: only their shape, ``(B, C, h, w)`` or with a frame axis, counts.
+    networks: whose blocks are checkpointed where a setting says so.
+
+    Raises torch.OutOfMemoryError where there is no smaller one.
     """
-    shape = latents.shape
-    forward, _ = estimate_memory(guider.model_patcher, shape, guider.conds)
-    flow = windows * _BLOCK * _blocks(guider.model_patcher.model.diffusion_model) * forward
-    decoded = [shape[0], vae.latent_channels, *([1] * (vae.latent_dim - 2)), *shape[-2:]]
-    return forward + max(flow, (_DECODER if windows else 1) * vae.memory_used_decode(decoded, vae.vae_dtype))
+
+    def __init__(self, setting: Setting, networks: Iterable[nn.Module]):
+        self._setting, self._networks = setting, list(networks)
+
+    @property
+    def name(self) -> str:
+        return self._setting.name
+
+    def __call__(self, *arguments: Any) -> Any:
+        while True:
+            try:
+                with checkpointed(self._networks) if self._setting.checkpointed else nullcontext():
+                    return self._setting.differentiate(*arguments)
+            except torch.OutOfMemoryError:
+                if self._setting.smaller is None:
+                    raise
+            # only here, after the except block, has the failed graph no holder
+            gc.collect()
+            comfy.model_management.soft_empty_cache()
+            failed, self._setting = self._setting, self._setting.smaller
+            logging.warning(
+                "RectifID: out of memory with gradient '%s'; trying again with '%s', which takes longer.",
+                failed.name,
+                self._setting.name,
+            )
 
 
 def _blocks(network: nn.Module) -> int:

@@ -7,8 +7,8 @@ runs `euler`, so that all of it passes through.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import comfy.sample
@@ -16,8 +16,9 @@ import comfy.samplers
 import torch
 from comfy.model_base import BaseModel
 from comfy.model_patcher import ModelPatcher
+from comfy.samplers import CFGGuider
 from comfy.sd import VAE
-from torch import Tensor
+from torch import Tensor, nn
 
 from ...rectifid_core.discriminator import Discriminator
 from ...rectifid_core.guidance import Guidance
@@ -27,7 +28,7 @@ from .decoder import VAEDecoder, refuse_other_vaes
 from .discriminator import fully_loaded
 from .family import AUTO, family_of, flow_of, sigmas_of
 from .flow import Denoiser
-from .memory import load_together, needed_memory
+from .memory import GRADIENTS, STRAIGHT, UNGUIDED, Needs, ThriftyGradient, load_together, settings_of
 from .model import differentiable_options, refuse_changing_weights, resident, resident_model
 
 LOSS_SCALE = 1024.0  # for float16, at first
@@ -35,6 +36,12 @@ SCALE_UNITS = ("latent", "published")
 KEEP = ("best", "last")
 _PUBLISHED_NUMBERS = 4 * 64 * 64  # in a latent of the published model: a clipped gradient of norm 1 was made for it
 _RATIOS = ("downscale_ratio_spacial", "downscale_ratio_temporal")  # newer hosts put them into an empty latent
+
+_TOO_LITTLE_MEMORY = (
+    "There is too little memory to guide this picture, even with the gradient that needs least. Make the picture or "
+    "the batch smaller, or choose fewer views, cfg 1, or a smaller file of the model (fp8, GGUF); close other programs "
+    "that use the graphics card."
+)
 
 Watch = Callable[[Iterate, Best | Iterate], bool]
 
@@ -49,9 +56,10 @@ class GuidedSampler(comfy.samplers.Sampler):
         as by `lcm`.  With ``iterations=0`` the latent is the host's, for a flow to the bit.
     scale, scale_unit: the solver's scale for a latent of 16384 numbers; "latent" makes it mean the same for any other,
         by sqrt(numbers / 16384), where gradients are clipped; "published" takes it as it is.
-    settings: the others of the solver.
+    gradient: one of `GRADIENTS`; settings: the others of the solver.
 
-    Raises ValueError, in a user's words, for what cannot be guided: at once for a VAE that is none or a discriminator
+    Raises torch.OutOfMemoryError, in a user's words, where there is too little even for the smallest gradient, and
+    ValueError, in a user's words, for what cannot be guided: at once for a VAE that is none or a discriminator
     that the host cannot load, in a run for a VAE, latent or sigmas that do not go with it.
     """
 
@@ -66,6 +74,7 @@ class GuidedSampler(comfy.samplers.Sampler):
         scale_unit: str = SCALE_UNITS[0],
         keep: str = KEEP[0],
         family: str = AUTO,
+        gradient: str = GRADIENTS[0],
         **settings: Any,
     ):
         if vae is None:
@@ -79,6 +88,7 @@ class GuidedSampler(comfy.samplers.Sampler):
         self._scale, self._scale_unit = scale, scale_unit
         self._keep = keep
         self._family = family
+        self._gradient = STRAIGHT.name if settings["rule"] == "single_pass" else gradient  # which has no other
         self._settings = settings
         self._guided = settings["iterations"] > 0
 
@@ -86,61 +96,79 @@ class GuidedSampler(comfy.samplers.Sampler):
         self, model_wrap, sigmas, extra_args, callback, noise, latent_image=None, denoise_mask=None, disable_pbar=False
     ):
         """What the host's guider, ``model_wrap``, calls; the noise in, the latent out, as of its other samplers."""
-        guider, vae = model_wrap, self._vae
-        refuse_other_vaes(vae, guider.model_patcher)
+        guider, steps = model_wrap, len(sigmas) - 1
+        refuse_other_vaes(self._vae, guider.model_patcher)
         _refuse_other_latents(noise, guider.model_patcher)
-        family = family_of(guider.model_patcher, len(sigmas) - 1, self._family)
+        family = family_of(guider.model_patcher, steps, self._family)
         if self._guided:
             _refuse_unfinished(sigmas)
             refuse_changing_weights(guider)
+        try:
+            with self._ready(guider, extra_args["model_options"], noise.shape, steps) as (options, decoder, gradient):
+                if self._guided:
+                    guider.conds = normal(guider.conds)
+                    sigmas, noise, latent_image, denoise_mask = normal((sigmas, noise, latent_image, denoise_mask))
+                seed = extra_args.get("seed") or 0
+                model = guider.inner_model
+                watch = self._begin(
+                    {
+                        "model": type(model).__name__,
+                        "family": family,
+                        "seed": seed,
+                        "steps": steps,
+                        "gradient": gradient.name,
+                    }
+                )
+                extra_args = {**extra_args, "model_options": options}
+                denoiser = Denoiser(guider, sigmas, extra_args, noise, latent_image, denoise_mask)
+                x0 = model.model_sampling.noise_scaling(
+                    sigmas[0], noise, latent_image, self.max_denoise(guider, sigmas)
+                )
+                best = Best()
+                for iterate in solve(
+                    flow_of(family, denoiser, noise),
+                    VAEDecoder(self._vae, decoder, model, denoise_mask),
+                    self._guidance.energy(self._views, seed),
+                    x0 / denoiser.scale(sigmas[0]),
+                    scale=self._scale_for(noise),
+                    gradient=gradient,
+                    loss_scale=LOSS_SCALE if torch.float16 in self._computed_in(model) else 1.0,
+                    **self._settings,
+                ):
+                    best.update(iterate)
+                    kept = best if self._keep == "best" else iterate
+                    if watch(iterate, kept):
+                        break
+                return model.model_sampling.inverse_noise_scaling(sigmas[-1], kept.latent)
+        except torch.OutOfMemoryError:
+            pass  # and only then raised anew: this one holds on to what has filled the memory
+        raise torch.OutOfMemoryError(_TOO_LITTLE_MEMORY)
+
+    @contextmanager
+    def _ready(
+        self, guider: CFGGuider, options: dict[str, Any], shape: torch.Size, steps: int
+    ) -> Iterator[tuple[dict[str, Any], nn.Module, ThriftyGradient]]:
+        """Inside, all networks are loaded, and differentiable if the run is guided.
+
+        The options to run the model with, the VAE's network, and the gradient that fits beside them.
+        """
         with ExitStack() as stack:
-            autoencoder, options = vae.patcher, extra_args["model_options"]
+            autoencoder = self._vae.patcher
             if self._guided:
                 autoencoder, options = resident(autoencoder), differentiable_options(options)
                 stack.enter_context(resident_model(guider))
                 stack.enter_context(attribute(guider, "model_options", differentiable_options(guider.model_options)))
-            networks = [autoencoder, *self._networks]
-            load_together(guider, networks, needed_memory(guider, vae, noise, self._windows(len(sigmas) - 1)))
+            settings = settings_of(self._gradient, steps) if self._guided else [UNGUIDED]
+            needs = Needs(guider, self._vae, shape)
+            load_together(guider, [autoencoder, *self._networks], needs.of(settings[0]), needs.of(settings[-1]))
             for network in self._networks:
                 fully_loaded(network)
+            patchers = [guider.model_patcher, *guider.loaded_models, autoencoder, *self._networks]
+            networks = [patcher.model for patcher in patchers]
             if self._guided:
-                loaded = [guider.model_patcher, *guider.loaded_models, *networks]
-                stack.enter_context(differentiable(patcher.model for patcher in loaded))
-                guider.conds = normal(guider.conds)
-                sigmas, noise, latent_image, denoise_mask = normal((sigmas, noise, latent_image, denoise_mask))
-            seed = extra_args.get("seed") or 0
-            facts = {
-                "model": type(guider.inner_model).__name__,
-                "family": family,
-                "seed": seed,
-                "steps": len(sigmas) - 1,
-            }
-            watch = self._begin(facts)
-            sampling = guider.inner_model.model_sampling
-            extra_args = {**extra_args, "model_options": options}
-            denoiser = Denoiser(guider, sigmas, extra_args, noise, latent_image, denoise_mask)
-            x0 = sampling.noise_scaling(sigmas[0], noise, latent_image, self.max_denoise(guider, sigmas))
-            best = Best()
-            for iterate in solve(
-                flow_of(family, denoiser, noise),
-                VAEDecoder(vae, autoencoder.model, guider.inner_model, denoise_mask),
-                self._guidance.energy(self._views, seed),
-                x0 / denoiser.scale(sigmas[0]),
-                scale=self._scale_for(noise),
-                loss_scale=LOSS_SCALE if torch.float16 in self._computed_in(guider.inner_model) else 1.0,
-                **self._settings,
-            ):
-                best.update(iterate)
-                kept = best if self._keep == "best" else iterate
-                if watch(iterate, kept):
-                    break
-            return sampling.inverse_noise_scaling(sigmas[-1], kept.latent)
-
-    def _windows(self, steps: int) -> int:
-        """How many graphs of the model are kept at once."""
-        if not self._guided:
-            return 0
-        return steps if self._settings["gradient"] == "full" else 1
+                stack.enter_context(differentiable(networks))
+            setting = needs.fitting(settings, guider.model_patcher.load_device)
+            yield options, autoencoder.model, ThriftyGradient(setting, networks)
 
     def _scale_for(self, latents: Tensor) -> float:
         if self._scale_unit == "published" or self._settings["rule"] not in CLIPPED:

@@ -145,23 +145,6 @@ def test_a_layer_norm_may_be_followed_by_an_addition_in_place(pack):
         assert torch.autograd.grad(x.sum(), leaf)[0].isfinite().all()
 
 
-def test_memory_is_reserved_for_the_backward(job, pack, monkeypatch):
-    """The host plans for a forward; it is told of the graphs that are kept, and of the decoder's."""
-    asked, load = [], comfy.model_management.load_models_gpu
-
-    def watched(models, memory_required=0, **options):
-        asked.append(memory_required)
-        return load(models, memory_required=memory_required, **options)
-
-    monkeypatch.setattr(comfy.model_management, "load_models_gpu", watched)
-    for changes in ({"iterations": 0}, {}, {"gradient": "full", "steps": 50, "iterations": 1}):
-        job.guide(**changes)
-    forward = job.model.model.memory_required([2, 16, 8, 8])
-    unguided, windowed, full = asked[1::2]  # the guider's own call comes first
-    assert forward < unguided < windowed < full
-    assert full - forward == 50 * 2 * pack("nodes.host.memory")._BLOCK * forward
-
-
 def test_weights_that_come_and_go_are_replaced_or_refused(pack, job):
     """What newer hosts do with NVIDIA cards cannot run here; its two outcomes can."""
     resident = pack("nodes.host.model").resident

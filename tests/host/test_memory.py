@@ -1,0 +1,149 @@
+"""How much a gradient keeps: what is free decides, and where that was wrong, the run goes on with less."""
+
+from __future__ import annotations
+
+import logging
+from types import SimpleNamespace
+
+import comfy.model_management
+import pytest
+import torch
+from comfy.patcher_extension import WrappersMP
+
+STEPS = 3
+
+
+@pytest.fixture
+def memory(pack):
+    return pack("nodes.host.memory")
+
+
+@pytest.fixture
+def needs(memory, job):
+    guider = SimpleNamespace(model_patcher=job.model, conds={})
+    return memory.Needs(guider, job.vae, torch.Size([1, 16, 8, 8]))
+
+
+@pytest.fixture
+def free(monkeypatch):
+    """`free(bytes)`: so much memory seems to be free."""
+
+    def seem(count):
+        def get_free_memory(device=None, torch_free_too=False):
+            return (count, count) if torch_free_too else count
+
+        monkeypatch.setattr(comfy.model_management, "get_free_memory", get_free_memory)
+
+    return seem
+
+
+def test_what_is_kept_grows_with_what_is_free(memory, needs, free):
+    settings = memory.settings_of("auto", STEPS)
+    names = ["full", "2 of 3 steps kept", "1 of 3 steps kept", "windowed", "checkpointed"]
+    assert [setting.name for setting in settings] == names
+    sizes = [needs.of(setting) for setting in settings]
+    assert sizes == sorted(sizes, reverse=True) and needs.of(memory.UNGUIDED) < sizes[-1] * 2
+    for setting, size in zip(settings, sizes, strict=True):
+        free(1.001 * size / memory._SHARE)
+        assert needs.fitting(settings, torch.device("cpu")) is setting
+    free(0)
+    assert needs.fitting(settings, torch.device("cpu")).name == "checkpointed"
+
+
+@pytest.mark.parametrize("gradient", ["windowed", "full", "checkpointed", "straight"])
+def test_what_was_asked_for_is_what_is_done(job, free, gradient):
+    free(0)
+    job.guide(gradient=gradient, iterations=1, steps=2)
+    assert job.facts["gradient"] == gradient
+
+
+@pytest.mark.parametrize(("bytes_", "name"), [(2**60, "full"), (0, "checkpointed")])
+def test_it_is_the_same_picture_whatever_is_kept(job, free, bytes_, name):
+    windowed, _ = job.guide(gradient="windowed", cfg=3.0)
+    free(bytes_)
+    latent, _ = job.guide(gradient="auto", cfg=3.0)
+    assert job.facts["gradient"] == name
+    torch.testing.assert_close(latent, windowed, atol=1e-4, rtol=0)
+
+
+def test_the_host_is_told_how_much_to_keep_free(job, memory, needs, monkeypatch):
+    """Other models make place for the fastest gradient; those that it needs itself do so for the smallest only."""
+    asked, load = [], comfy.model_management.load_models_gpu
+
+    def watched(models, memory_required=0, minimum_memory_required=None, **options):
+        asked.append((memory_required, minimum_memory_required))
+        return load(models, memory_required=memory_required, minimum_memory_required=minimum_memory_required, **options)
+
+    monkeypatch.setattr(comfy.model_management, "load_models_gpu", watched)
+    job.guide(gradient="auto")
+    job.guide(gradient="windowed")
+    job.guide(iterations=0)
+    settings = memory.settings_of("auto", STEPS)
+    least = needs.of(memory.WINDOWED)
+    expected = [(needs.of(settings[0]), needs.of(settings[-1])), (least, least), (needs.of(memory.UNGUIDED),) * 2]
+    assert asked[1::2] == expected, "the guider's own calls are between them"
+
+
+class Full:
+    """A MODEL that runs out of memory in some of its forwards for a gradient."""
+
+    def __init__(self, *when):
+        self.when, self.calls = when, 0
+
+    def put_into(self, model):
+        model = model.clone()
+        model.add_wrapper_with_key(WrappersMP.APPLY_MODEL, "full", self._call)
+        return model
+
+    def _call(self, executor, *args, **kwargs):
+        if torch.is_grad_enabled():
+            self.calls += 1
+            if not self.when or self.calls in self.when:
+                raise comfy.model_management.OOM_EXCEPTION("CUDA out of memory. Tried to allocate 20.00 GiB.")
+        return executor(*args, **kwargs)
+
+
+def test_the_exception_is_what_a_card_raises():
+    assert comfy.model_management.OOM_EXCEPTION is torch.OutOfMemoryError
+
+
+@pytest.mark.parametrize(
+    ("gradient", "calls", "names"),
+    [
+        ("full", (2,), ["full", "windowed"]),
+        ("windowed", (5,), ["windowed", "checkpointed"]),  # in the second iteration
+        ("full", (1, 2), ["full", "windowed", "checkpointed"]),
+    ],
+)
+def test_where_memory_runs_out_the_run_goes_on_with_less(job, caplog, gradient, calls, names):
+    expected, _ = job.guide(gradient=gradient, rule="fixed_point")
+    before = job.ksampler()
+    with caplog.at_level(logging.WARNING):
+        latent, _ = job.guide(Full(*calls).put_into(job.model), gradient=gradient, rule="fixed_point")
+    torch.testing.assert_close(latent, expected, atol=1e-4, rtol=0)
+    assert [iterate.number for iterate in job.iterates] == [0, 1, 2]
+    said = [record.message for record in caplog.records if "out of memory" in record.message]
+    assert said == [
+        f"RectifID: out of memory with gradient '{failed}'; trying again with '{smaller}', which takes longer."
+        for failed, smaller in zip(names, names[1:], strict=False)
+    ]
+    assert torch.equal(job.ksampler(), before)
+
+
+@pytest.mark.parametrize("gradient", ["auto", "straight"])
+def test_where_nothing_is_enough_it_says_what_to_lower(job, brightness, gradient):
+    before, held = job.ksampler(), next(job.model.model.parameters())
+
+    def energy(image, iteration):
+        if torch.is_grad_enabled():
+            raise comfy.model_management.OOM_EXCEPTION("CUDA out of memory. Tried to allocate 20.00 GiB.")
+        return brightness(image, iteration)
+
+    with pytest.raises(torch.OutOfMemoryError, match="smaller, or choose fewer views, cfg 1") as raised:
+        job.guide(energy=energy, gradient=gradient)
+    assert raised.value.__context__ is None, "it would hold on to the failed graph"
+    assert torch.equal(job.ksampler(), before)
+    assert next(job.model.model.parameters()) is held and held.is_inference()
+    assert not any("forward" in vars(module) for module in job.model.model.modules())
+    job.guide(gradient=gradient)
+    assert job.iterates[-1].similarity > job.iterates[0].similarity
