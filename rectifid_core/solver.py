@@ -58,7 +58,7 @@ class Iterate:
         follows.
     contraction: ``(B,)``, this residual over the previous one: the rate at which the iteration converges, if below 1.
         nan for the first and the last iterate, and once the residual is exactly 0.
-    diverging: ``(B,)`` bool, the residual is larger than the first one and has grown three times in a row.
+    diverging: ``(B,)`` bool, the residual is larger than the first that was not 0 and has grown three times in a row.
     crop: ``(B, 3, h, w)`` in [0, 1], the region that the energy looked at, or None.
     found: ``(B,)`` bool, whether the energy found what it compares in this image.
     parts: by name, what each energy of a sum saw.
@@ -188,7 +188,7 @@ def _iterate(
 ) -> Iterate:
     """``residuals``: all so far; this iterate's is the last of them if an update follows it."""
     unknown = torch.full((len(latent),), torch.nan, device=latent.device)
-    first = residuals[0] if residuals else unknown
+    first = _first(residuals) if residuals else unknown
     recent = [unknown] * 4 + residuals
     # Three in a row, and past the first: views make residuals noisy, and a saturated clip wavers by a rounding error.
     growing = [recent[-i] > 1.001 * recent[-i - 1] for i in (1, 2, 3)]
@@ -206,6 +206,12 @@ def _iterate(
         parts=seen.parts,
         predicted=predicted,
     )
+
+
+def _first(residuals: list[Tensor]) -> Tensor:
+    """Of each sample the first residual that is not 0: a guidance may begin to act later."""
+    each = torch.stack(residuals)
+    return each.gather(0, (each != 0).int().argmax(dim=0, keepdim=True))[0]
 
 
 def _check_settings(flow, rule, damping, iterations, gradient, last_offset, loss_scale) -> None:

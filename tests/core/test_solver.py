@@ -307,3 +307,26 @@ def test_best_is_kept_for_each_sample():
     assert best.similarity.tolist() == pytest.approx([0.7, 0.6])
     assert best.image[:, 0, 0, 0].tolist() == [1, 2]
     assert best.latent[:, 0, 0, 0].tolist() == [11, 12]
+
+
+def test_what_begins_later_is_measured_by_how_it_began():
+    """Its residual rises from 0, falls, and then grows a little: that is not divergence."""
+
+    class Still:
+        def __len__(self):
+            return 1
+
+        def step(self, k, z):
+            return z
+
+        def weight(self, k):
+            return 1.0
+
+    pull = [0.0, 10.0, 3.0, 3.1, 3.2, 3.3, 11.0, 12.0, 13.0]
+
+    def energy(image, iteration):
+        energy = pull[min(iteration, len(pull) - 1)] * image.flatten(1).sum(dim=1)
+        return Observation(energy, -energy.detach())
+
+    iterates = run(Still(), decode=lambda z: z, energy=energy, iterations=len(pull), clip=False)
+    assert [bool(iterate.diverging.any()) for iterate in iterates] == [False] * 6 + [True] * 4
