@@ -16,8 +16,6 @@ import comfy.model_management
 import torch
 from torch import Tensor, nn
 
-from .operands import NormalOperands
-
 
 @contextmanager
 def differentiable(models: Iterable[nn.Module]) -> Iterator[None]:
@@ -33,7 +31,6 @@ def differentiable(models: Iterable[nn.Module]) -> Iterator[None]:
                 _prepare(module, stack)
             if hasattr(model, "latent_format"):
                 _put_normal_tensors(vars(model.latent_format), stack)
-        stack.enter_context(NormalOperands())  # for what patches of a model hold
         yield
 
 

@@ -40,6 +40,17 @@ def differentiable_options(model_options: dict[str, Any]) -> dict[str, Any]:
     return options
 
 
+def has_patches(model_options: dict[str, Any]) -> bool:
+    """Whether other nodes have put functions into the model, which may hold tensors that nobody knows of."""
+
+    def any_function(value: Any) -> bool:
+        if isinstance(value, dict):
+            return any(map(any_function, value.values()))
+        return any(map(any_function, value)) if isinstance(value, list | tuple) else callable(value)
+
+    return any_function(model_options)
+
+
 @contextmanager
 def resident_model(guider: CFGGuider) -> Iterator[None]:
     """Inside, the guider, which the host is running, runs the twin of its model whose weights stay in place."""

@@ -29,7 +29,8 @@ from .discriminator import fully_loaded
 from .family import AUTO, family_of, flow_of, sigmas_of
 from .flow import Denoiser
 from .memory import GRADIENTS, STRAIGHT, UNGUIDED, Needs, ThriftyGradient, load_together, settings_of
-from .model import differentiable_options, refuse_changing_weights, resident, resident_model
+from .model import differentiable_options, has_patches, refuse_changing_weights, resident, resident_model
+from .operands import NormalOperands
 
 LOSS_SCALE = 1024.0  # for float16, at first
 SCALE_UNITS = ("latent", "published")
@@ -153,7 +154,7 @@ class GuidedSampler(comfy.samplers.Sampler):
         The options to run the model with, the VAE's network, and the gradient that fits beside them.
         """
         with ExitStack() as stack:
-            autoencoder = self._vae.patcher
+            autoencoder, patched = self._vae.patcher, has_patches(options)
             if self._guided:
                 autoencoder, options = resident(autoencoder), differentiable_options(options)
                 stack.enter_context(resident_model(guider))
@@ -167,6 +168,8 @@ class GuidedSampler(comfy.samplers.Sampler):
             networks = [patcher.model for patcher in patchers]
             if self._guided:
                 stack.enter_context(differentiable(networks))
+                if patched:  # the watch over all operands takes time
+                    stack.enter_context(NormalOperands())
             setting = needs.fitting(settings, guider.model_patcher.load_device)
             yield options, autoencoder.model, ThriftyGradient(setting, networks)
 

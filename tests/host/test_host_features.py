@@ -174,3 +174,28 @@ def test_all_networks_are_loaded_in_one_call(job, monkeypatch):
     job.guide()
     networks = {id(each) for each in (job.model.model, job.vae.patcher.model, job.discriminator.network)}
     assert loads == [{id(job.model.model)}, networks], "first by the guider, then for the gradient"
+
+
+def test_the_watch_over_operands_is_for_patched_models_only(job, pack):
+    has_patches = pack("nodes.host.model").has_patches
+    options = []
+
+    class Spy(comfy.samplers.Sampler):
+        def sample(self, model_wrap, sigmas, extra_args, callback, noise, *rest):
+            options.append(extra_args["model_options"])
+            return noise
+
+    patched = job.model.clone()
+    patched.set_model_attn2_patch(lambda q, k, v, extra_options: (q, k, v))
+    for model in (job.model, patched):
+        comfy.sample.sample_custom(
+            model,
+            job.latent["samples"],
+            1.0,
+            Spy(),
+            torch.tensor([1.0, 0.0]),
+            job.positive,
+            job.negative,
+            job.latent["samples"],
+        )
+    assert [has_patches(each) for each in options] == [False, True]
