@@ -29,9 +29,9 @@ from rectifid_core.solver import Best, solve
 RESULTS = Path(__file__).parent / "results"
 ITERATIONS = 20
 OURS = {
-    "default": {"views": 4, "gradient": "windowed", "iterations": 40},
-    "no views": {"views": 0, "gradient": "windowed", "iterations": 40},
-    "twice the scale": {"views": 4, "gradient": "full", "scale": 2.0, "iterations": 40},
+    "default": {"views": 4, "gradient": "windowed", "iterations": 24},
+    "no views": {"views": 0, "gradient": "windowed", "iterations": 24},
+    "twice the scale": {"views": 4, "gradient": "full", "scale": 2.0, "iterations": 24},
     "single pass, 8 updates": {"views": 4, "rule": "single_pass", "scale": 2.0, "iterations": 8},
     "single pass, 12 updates": {"views": 4, "rule": "single_pass", "scale": 2.0, "iterations": 12},
     "single pass, 16 updates": {"views": 4, "rule": "single_pass", "scale": 2.0, "iterations": 16},

@@ -15,7 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 import torch
@@ -23,9 +23,11 @@ from identity import RESULTS, Each, save, yardstick
 from torch import Tensor
 from world import Triples, World, machine, similarity
 
-from rectifid_core.best_noise import best_noise
+from rectifid_core.gradient import observe, trajectory
 from rectifid_core.guidance import IdentityGuidance
 from rectifid_core.identity import encode_identity
+from rectifid_core.interfaces import Decoder, Energy, Flow
+from rectifid_core.per_sample import spread
 from rectifid_core.solver import Best, Iterate, solve
 
 VIEWS = 4
@@ -49,6 +51,34 @@ CONTESTANTS = [
 ]
 CONVERGENCE = [{"rule": rule, "scale": scale} for scale in (0.3, 1.0) for rule in ("fixed_point", "adaptive")]
 CONVERGENCE_ITERATIONS = 50
+
+
+@torch.no_grad()
+def best_noise(
+    flow: Flow, decode: Decoder, new_energy: Callable[[], Energy], noises: Iterable[Tensor]
+) -> tuple[Tensor, Tensor]:
+    """The noise of least energy for each sample, ``(B, ...)``, and its place among the ``noises``, ``(B,)`` int.
+
+    new_energy: an energy may remember what it saw, so that each noise gets one of its own.
+    noises: ``(B, ...)`` each; one of them is held at a time.
+
+    Each costs one trajectory, a decode and the energy, without autograd.  An image in which nothing is found comes
+    last; where that is all of them, the first noise stays.  ValueError for no noises.
+    """
+    kept = number = least = None
+    for place, noise in enumerate(noises):
+        end = trajectory(flow, noise, [torch.zeros_like(noise) for _ in range(len(flow))])[-1]
+        _, seen = observe(decode, new_energy(), end, 0)
+        energy = seen.energy if seen.found is None else seen.energy.where(seen.found, torch.inf)
+        if kept is None:
+            kept, least, number = noise, energy, torch.zeros_like(energy, dtype=torch.long)
+        else:
+            better = energy < least
+            kept = torch.where(spread(better, noise), noise, kept)
+            least, number = energy.minimum(least), number.masked_fill(better, place)
+    if kept is None:
+        raise ValueError("there is no noise to choose from: draw at least one")
+    return kept, number
 
 
 class Clock:
