@@ -22,12 +22,13 @@ from ...rectifid_core.gradient import windowed
 from ...rectifid_core.straight import straight
 from .checkpoint import checkpointed
 
-# Estimates.  What one transformer block keeps for its backward (counted for SD3.5 and FLUX), as a part of what the host
-# reserves for a whole forward; what a decoder keeps, as a multiple of what its forward needs; and what is left of both
-# where blocks are checkpointed.
-_BLOCK = 0.25
+# Estimates, counted by operators in real size (`benchmarks/counting.py`).  What one block keeps for its backward, as a
+# part of what the host reserves for a whole forward: 0.22 for SDXL, 0.23 for SD 1.5, 0.33 for SD3, 0.64 for Z-Image by
+# an older host's reserve; what a decoder keeps, as a multiple of what its forward needs; and what is left where blocks
+# are checkpointed: 0.09 for Z-Image, 0.11 for SDXL, 0.18 for SD3, 0.29 for SD 1.5.
+_BLOCK = 0.4
 _DECODER = 4
-_CHECKPOINTED = 0.2
+_CHECKPOINTED = 0.3
 _SHARE = 0.9  # of the free memory, which is planned with
 
 
