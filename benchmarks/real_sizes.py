@@ -298,7 +298,7 @@ def measure(
     if side == model.side and gradient == SMALLEST and model.target is not None:
         row["target"] = {"peak_gib": model.target, "met": row["peak_bytes"] < model.target * GIB}
     if not rate:
-        return row | {"not_run": "not asked"}
+        return row | {"not_run": "counted only"}
     row["floor_seconds"] = least / rate
     if row["peak_bytes"] * SPARE > free:
         return row | {"not_run": f"needs {row['peak_bytes'] * SPARE / GIB:.1f} GiB, {free / GIB:.1f} free"}
@@ -346,16 +346,16 @@ def _met(target: dict[str, Any]) -> str:
     return "met" if target["met"] else "missed"
 
 
-def keep(rows: list[dict[str, Any]], path: Path) -> list[dict[str, Any]]:
-    """All rows by now: new ones replace those of the same key."""
+def keep(row: dict[str, Any], path: Path) -> list[dict[str, Any]]:
+    """All rows by now; a new one replaces that of the same key."""
 
     def key(row: dict[str, Any]) -> tuple:
         return tuple(row[name] for name in ("model", "side", "dtype", "gradient", "machine"))
 
     old = json.loads(path.read_text())["rows"] if path.exists() else []
-    merged = sorted({key(row): row for row in [*old, *rows]}.values(), key=key)
-    path.write_text(json.dumps({"rows": merged}, indent=1) + "\n")
-    return merged
+    rows = sorted({key(each): each for each in (*old, row)}.values(), key=key)
+    path.write_text(json.dumps({"rows": rows}, indent=1) + "\n")
+    return rows
 
 
 def plot(rows: list[dict[str, Any]], path: Path) -> None:
@@ -410,7 +410,8 @@ def main() -> None:
 
     device = comfy.model_management.get_torch_device()
     rate = 0.0 if arguments.count else throughput(str(device), DTYPES[arguments.dtype])
-    model, rows = MODELS[arguments.model], []
+    model = MODELS[arguments.model]
+    side = arguments.side or model.side
     with tempfile.TemporaryDirectory() as folder:
         recogniser = Path(folder, "resnet_100.onnx")
         write_resnet_100(recogniser)
@@ -419,27 +420,17 @@ def main() -> None:
             measured = measure(
                 pack,
                 model,
-                side=arguments.side or model.side,
+                side=side,
                 dtype=arguments.dtype,
                 gradient=gradient,
                 iterations=arguments.iterations,
                 recogniser=recogniser,
                 rate=rate,
             )
-            rows.append(
-                {
-                    "model": arguments.model,
-                    "side": arguments.side or model.side,
-                    "dtype": arguments.dtype,
-                    "gradient": gradient,
-                    "machine": machine(device),
-                    "date": date.today().isoformat(),
-                    **measured,
-                }
-            )
-            print(table(rows[-1:]).splitlines()[-1], flush=True)
-    kept = keep(rows, RESULTS / "real_sizes.json")
-    plot(kept, RESULTS / "real_sizes.png")
+            key = {"model": arguments.model, "side": side, "dtype": arguments.dtype, "gradient": gradient}
+            row = {**key, "machine": machine(device), "date": date.today().isoformat(), **measured}
+            kept = keep(row, RESULTS / "real_sizes.json")
+            plot(kept, RESULTS / "real_sizes.png")
     print(table(kept))
 
 

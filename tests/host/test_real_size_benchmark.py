@@ -80,7 +80,7 @@ def test_rows_of_other_machines_stay(benchmarks, tmp_path):
     real_sizes, _ = benchmarks
     key = {"model": "sd15", "side": 512, "dtype": "bf16", "gradient": "full"}
     path = tmp_path / "results.json"
-    real_sizes.keep([{**key, "machine": "here", "n": 1}], path)
-    real_sizes.keep([{**key, "machine": "there", "n": 2}], path)
-    rows = real_sizes.keep([{**key, "machine": "here", "n": 3}], path)
+    real_sizes.keep({**key, "machine": "here", "n": 1}, path)
+    real_sizes.keep({**key, "machine": "there", "n": 2}, path)
+    rows = real_sizes.keep({**key, "machine": "here", "n": 3}, path)
     assert [(row["machine"], row["n"]) for row in rows] == [("here", 3), ("there", 2)]
