@@ -20,9 +20,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from .interfaces import Decoder, Energy, Flow, Observation
 from .reach import EVERYWHERE, Reach
@@ -64,11 +66,15 @@ def windowed(
     number: int,
     loss_scale: float = 1.0,
     kept: int = 0,
+    apart: bool = False,
 ):
     """By the chain rule, the last window first: each is run again under autograd, with the memory of one.
 
     kept: so many windows, the last ones, are run under autograd at once, with the memory of all of them, and not again.
+    apart: the decoder is run again for its backward, so that its graph is not in memory beside the energy's.
     """
+    if apart:
+        decode = partial(checkpoint, decode, use_reentrant=False)
     first_kept = len(flow) - kept
     with torch.no_grad():
         states = trajectory(flow, z0, offsets[:first_kept])

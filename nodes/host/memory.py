@@ -47,7 +47,7 @@ class Setting:
     smaller: Setting | None = None
 
 
-CHECKPOINTED = Setting("checkpointed", windowed, checkpointed=True)
+CHECKPOINTED = Setting("checkpointed", partial(windowed, apart=True), checkpointed=True)
 WINDOWED = Setting("windowed", windowed, smaller=CHECKPOINTED)
 STRAIGHT = Setting("straight", straight, smaller=Setting("straight, checkpointed", straight, checkpointed=True))
 UNGUIDED = Setting("none", None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections import Counter
 
 import pytest
@@ -75,6 +76,31 @@ def test_no_more_graphs_than_that_are_alive_at_once(kept):
     windowed(Flow(WINDOWS), decode, CurvedEnergy(), Z0, OFFSETS, 0, kept=kept)
     assert most[0] == max(kept, 1)
     assert set(alive.values()) == {0}
+
+
+@pytest.mark.parametrize("kept", [0, 2])
+def test_with_the_decoder_apart_it_is_the_same(kept):
+    exact = full(CurvedFlow(WINDOWS), decode, CurvedEnergy(), Z0, OFFSETS, 0)
+    other = windowed(CurvedFlow(WINDOWS), decode, CurvedEnergy(), Z0, OFFSETS, 0, kept=kept, apart=True)
+    for a, b in zip([*exact[0], *exact[3]], [*other[0], *other[3]], strict=True):
+        assert (a - b).norm() <= 1e-10 * a.norm()
+
+
+@pytest.mark.parametrize("apart", [False, True])
+def test_apart_the_decoder_s_graph_is_gone_when_the_energy_looks(apart):
+    inside, alive = [], []
+
+    def decoder(z):
+        half_way = torch.sigmoid(z)  # which the square's backward needs
+        inside.append(weakref.ref(half_way))
+        return half_way.square()
+
+    def energy(image, number):
+        alive.append(inside[-1]() is not None)
+        return CurvedEnergy()(image, number)
+
+    windowed(CurvedFlow(WINDOWS), decoder, energy, Z0, OFFSETS, 0, apart=apart)
+    assert alive == [not apart] and len(inside) == 1 + apart
 
 
 def test_the_solver_takes_any_gradient():
