@@ -162,7 +162,7 @@ class Hosted:
             "views": VIEWS,
             "gradient": GRADIENT,
         }
-        self.run = lambda: node.execute(**inputs)
+        self.run = lambda **changes: node.execute(**{**inputs, **changes})
 
     @torch.inference_mode()
     def node(self) -> float:

@@ -33,6 +33,7 @@ AT = (0, 5, 10, 20, 40, 100)
 NAMES = ("first", "second")
 VIEWS, SCALE = 4, 2**0.5  # the quickstart's guidance scale 2, in units of the norm of a latent of two portraits
 ROWS = {"free": 100, "placed": 20, "swapped": 20}
+SHOWN = 6  # questions, as they come, after 20 iterations
 LEFT = torch.cat([torch.ones(128, 128), torch.zeros(128, 128)], dim=1)
 
 
@@ -100,14 +101,14 @@ def gains(row: dict, ceiling: list[float], iteration: int) -> list[float]:
     return [(g - u) / (c - u) for u, g, c in zip(row["judge"][0], row["judge"][at], ceiling, strict=True)]
 
 
-def grid(couples: Couples, images: dict[str, Tensor], path: Path, count: int = 6) -> None:
+def grid(couples: Couples, images: dict[str, Tensor], path: Path) -> None:
     """A row for each question: the two references, the unguided picture, and the guided ones."""
     from PIL import Image, ImageDraw
 
     titles = {"free": "guided", "placed": "first left, second right", "swapped": "first right, second left"}
     columns = {"first": couples.references[0], "second": couples.references[1], "unguided": images["unguided"]}
     columns |= {title: images[name] for name, title in titles.items()}
-    count, side, head, foot = min(count, len(couples)), 120, 22, 16
+    count, side, head, foot = len(couples), 120, 22, 16
     widths = [side if pictures.shape[-1] == pictures.shape[-2] else 2 * side for pictures in columns.values()]
     sheet = Image.new("RGB", (sum(widths), head + count * (side + foot)), "white")
     pen, left = ImageDraw.Draw(sheet), 0
@@ -126,27 +127,28 @@ def grid(couples: Couples, images: dict[str, Tensor], path: Path, count: int = 6
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--n", type=int, default=64)
-    parser.add_argument("--only", choices=ROWS)
+    parser.add_argument("--only", choices=[*ROWS, "pictures"])
     arguments = parser.parse_args()
     torch.set_grad_enabled(False)
     world, path = World(), RESULTS / "two_people.json"
     couples = Couples.draw(arguments.n, "evaluation")
-    drawn = panel_similarity(world.judge, couples.others, couples.references)
-    ceiling = [drawn[:, 0, 0].mean().item(), drawn[:, 1, 1].mean().item()]
-    results = json.loads(path.read_text()) if path.exists() else {"rows": {}}
-    results |= {"machine": machine(), "ceiling": ceiling}
-    images = {}
-    for name, iterations in ROWS.items():
-        if arguments.only in (None, name):
-            done = run(world, couples, name, iterations)
-            row = done["row"]
-            row |= {f"gain_at_{i}": gains(row, ceiling, i) for i in (20, 100) if i in row["iterations"]}
-            results["rows"][name] = row
-            images |= {"unguided": done["images"][0], name: done["images"][20]}
-            print(name, json.dumps({key: row[key] for key in row if key != "judge_sem"}), flush=True)
-            path.write_text(json.dumps(results, indent=1) + "\n")
-    if arguments.only is None:
-        grid(couples, images, RESULTS / "two_people.png")
+    if arguments.only != "pictures":
+        drawn = panel_similarity(world.judge, couples.others, couples.references)
+        ceiling = [drawn[:, 0, 0].mean().item(), drawn[:, 1, 1].mean().item()]
+        results = json.loads(path.read_text()) if path.exists() else {"rows": {}}
+        results |= {"machine": machine(), "ceiling": ceiling}
+        for name, iterations in ROWS.items():
+            if arguments.only in (None, name):
+                row = run(world, couples, name, iterations)["row"]
+                row |= {f"gain_at_{i}": gains(row, ceiling, i) for i in (20, 100) if i in row["iterations"]}
+                results["rows"][name] = row
+                print(name, json.dumps({key: row[key] for key in row if key != "judge_sem"}), flush=True)
+                path.write_text(json.dumps(results, indent=1) + "\n")
+    if arguments.only in (None, "pictures"):
+        few = couples.part(slice(SHOWN))
+        images = {name: run(world, few, name, 20)["images"] for name in ROWS}
+        shown = {"unguided": images["free"][0]} | {name: each[20] for name, each in images.items()}
+        grid(few, shown, RESULTS / "two_people.png")
 
 
 if __name__ == "__main__":
