@@ -20,7 +20,7 @@ RESULTS = Path(__file__).parent / "results"
 PUBLISHED = {"gradient": "full", "views": 0}
 OURS = [
     *({"gradient": gradient, "views": views} for gradient in ("full", "windowed", "checkpointed") for views in (4, 0)),
-    {"update_rule": "single_pass", "views": 4},
+    *({"update_rule": "single_pass", "views": views} for views in (4, 0)),
 ]
 
 

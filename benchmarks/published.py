@@ -35,6 +35,7 @@ OURS = {
     "single pass, 8 updates": {"views": 4, "rule": "single_pass", "scale": 2.0, "iterations": 8},
     "single pass, 12 updates": {"views": 4, "rule": "single_pass", "scale": 2.0, "iterations": 12},
     "single pass, 16 updates": {"views": 4, "rule": "single_pass", "scale": 2.0, "iterations": 16},
+    "single pass, 16 updates, no views": {"views": 0, "rule": "single_pass", "scale": 2.0, "iterations": 16},
 }
 
 
