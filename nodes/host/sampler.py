@@ -224,6 +224,8 @@ def _refuse_other_latents(latents: Tensor, model: ModelPatcher) -> None:
     """Raises ValueError unless the latents are images of this model."""
     if latents.ndim not in (4, 5) or (latents.ndim == 5 and latents.shape[2] > 1):
         raise ValueError("This latent is a video or a sound; guidance works on images. Use a latent of one frame.")
+    if not len(latents):
+        raise ValueError("This latent is a batch of no pictures: give it at least one.")
     channels = model.get_model_object("latent_format").latent_channels
     if latents.shape[1] != channels:
         raise ValueError(

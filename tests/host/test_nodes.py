@@ -186,6 +186,11 @@ class TestRefusals:
         with pytest.raises(ValueError, match="latents of 3 channels.*16"):
             sample()
 
+    def test_a_batch_of_no_pictures(self, sample, job):
+        job.latent = {"samples": torch.zeros(0, 16, 8, 8)}
+        with pytest.raises(ValueError, match="batch of no pictures"):
+            sample()
+
     def test_a_latent_of_another_model(self, sample, job):
         job.latent = {"samples": torch.ones(1, 4, 8, 8)}
         with pytest.raises(ValueError, match="4 channels.*16"):
