@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 from small_models import NAME, random_state
+from small_networks import control_net
 
 
 def main(host: str, models: Path) -> None:
@@ -22,26 +23,9 @@ def main(host: str, models: Path) -> None:
 
     comfy.cli_args.args.cpu = True
     import comfy.clip_vision
-    import comfy.ops
-    from comfy.cldm.cldm import ControlNet
     from comfy.t2i_adapter.adapter import StyleAdapter
 
-    control = ControlNet(
-        image_size=32,
-        in_channels=4,
-        hint_channels=3,
-        model_channels=320,
-        num_res_blocks=[1],
-        channel_mult=[1],
-        num_heads=8,
-        use_spatial_transformer=True,
-        transformer_depth=[1],
-        transformer_depth_middle=1,
-        context_dim=768,
-        legacy=False,
-        dtype=torch.float32,
-        operations=comfy.ops.disable_weight_init,
-    )
+    control = control_net()
     style = StyleAdapter(width=1024, context_dim=768, num_head=8, n_layes=3, num_token=8)
     place = "diffusion_model.input_blocks.1.1.transformer_blocks.0.attn2.to_q"
     config = Path(comfy.clip_vision.__file__).with_name("clip_vision_config_vitl.json")

@@ -6,9 +6,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-import comfy.cldm.cldm
 import comfy.controlnet
-import comfy.ops
 import comfy.sd
 import pytest
 import torch
@@ -18,10 +16,12 @@ import nodes as host_nodes
 
 sys.path += [
     str(Path(__file__).parent),
+    str(Path(__file__).parents[1]),
     str(Path(__file__).parents[2] / "benchmarks"),
 ]  # nothing of the host is shadowed
 from conftest import flow_state  # noqa: E402
 from counting import cost  # noqa: E402
+from small_networks import control_net  # noqa: E402
 from test_native_families import FAMILIES, kl_vae, video_vae  # noqa: E402
 
 DEEP = {"depth": 4, "depth_single_blocks": 4}
@@ -37,22 +37,7 @@ NATIVE = {
 
 
 def control():
-    network = comfy.cldm.cldm.ControlNet(
-        image_size=32,
-        in_channels=4,
-        hint_channels=3,
-        model_channels=320,
-        num_res_blocks=[1],
-        channel_mult=[1],
-        num_heads=8,
-        use_spatial_transformer=True,
-        transformer_depth=[1],
-        transformer_depth_middle=1,
-        context_dim=768,
-        legacy=False,
-        dtype=torch.float32,
-        operations=comfy.ops.disable_weight_init,
-    )
+    network = control_net()
     generator = torch.Generator().manual_seed(4)
     state = {name: 0.03 * torch.randn(w.shape, generator=generator) for name, w in network.state_dict().items()}
     return comfy.controlnet.load_controlnet_state_dict(state, model_options={"dtype": torch.float32})

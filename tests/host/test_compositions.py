@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 
-import comfy.cldm.cldm
 import comfy.cldm.mmdit
 import comfy.clip_vision
 import comfy.controlnet
@@ -35,7 +34,8 @@ from safetensors.torch import save_file
 
 import nodes as host_nodes
 
-sys.path.append(str(Path(__file__).parent))  # appended: nothing of the host gets shadowed
+sys.path += [str(Path(__file__).parent), str(Path(__file__).parents[1])]  # appended: nothing of the host gets shadowed
+from small_networks import control_net  # noqa: E402
 from test_native_families import CONTEXT, FAMILIES, FLUX_WIDTHS, POOLED, filled  # noqa: E402
 
 SIDE = 64  # of the pictures
@@ -71,22 +71,7 @@ def controlled(control, start=0.0, end=1.0):
 
 
 def unet_control():
-    network = comfy.cldm.cldm.ControlNet(
-        image_size=32,
-        in_channels=4,
-        hint_channels=3,
-        model_channels=320,
-        num_res_blocks=[1],
-        channel_mult=[1],
-        num_heads=8,
-        use_spatial_transformer=True,
-        transformer_depth=[1],
-        transformer_depth_middle=1,
-        context_dim=768,
-        legacy=False,
-        dtype=torch.float32,
-        operations=comfy.ops.disable_weight_init,
-    )
+    network = control_net()
     return comfy.controlnet.load_controlnet_state_dict(filled(network), model_options={"dtype": torch.float32})
 
 
