@@ -70,7 +70,7 @@ class FindSeed(io.ComfyNode):
     def execute(
         cls, model, positive, negative, latent_image, vae, guidance, seed, count, family, **settings
     ) -> io.NodeOutput:
-        guidance, progress, tried = as_guidance(guidance), Progress(count), {}
+        guidance, progress = as_guidance(guidance), Progress(count)
 
         def look(candidate: int) -> Iterate:
             seen = []
@@ -87,14 +87,14 @@ class FindSeed(io.ComfyNode):
             sample(model, positive, negative, latent_image, sampler, seed=candidate, **settings)
             return seen[0]
 
+        best, least = None, math.inf
         for number in range(count):
             candidate = (seed + number) % SEEDS
             iterate = look(candidate)
-            tried[candidate] = _energy(iterate)
-            if tried[candidate] == min(tried.values()):
-                best, image = candidate, iterate.image
+            if (energy := _energy(iterate)) < least:
+                best, least, image = candidate, energy, iterate.image
             progress.show(iterate, number, f"seed {candidate}")
-        if tried[best] == math.inf:
+        if best is None:
             raise ValueError(
                 f"In none of the {count} pictures there is what the guidance is about. Ask for it in the prompt, try "
                 "more or other seeds, or a larger picture."
