@@ -150,11 +150,12 @@ class Hosted:
         self.identity = self.pack("nodes.host.discriminator").encode_images(self.eye, reference.movedim(1, -1))
         self.views = self.pack("rectifid_core.views").Views(VIEWS, 0)
         node = self.pack("nodes.sampler").AnchoredRectifiedSampler
+        self.encode = lambda text: host_nodes.CLIPTextEncode().encode(clip, text)[0]
         inputs = {
             **hosted.defaults(node),
             "model": model,
-            "positive": host_nodes.CLIPTextEncode().encode(clip, prompt)[0],
-            "negative": host_nodes.CLIPTextEncode().encode(clip, "")[0],
+            "positive": self.encode(prompt),
+            "negative": self.encode(""),
             "latent_image": {"samples": torch.zeros(1, 16, 16, 16)},
             "vae": vae,
             "guidance": self.identity,

@@ -11,6 +11,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import torch
+
 ROOT = Path(__file__).resolve().parent.parent
 PACK = "rectifid_hosted"
 
@@ -22,7 +24,7 @@ def load(device: str = "auto") -> Callable[[str], ModuleType]:
     sys.path[:] = [host, *(entry for entry in sys.path if Path(entry or ".").resolve() != ROOT)]
     from comfy.cli_args import args
 
-    args.cpu = device == "cpu"
+    args.cpu = device == "cpu" or not torch.accelerator.is_available()
     args.use_pytorch_cross_attention = True  # a GPU's usual attention, on a CPU too
     import utils.extra_config  # noqa: F401  as the host's main.py does, before its nodes.py hides this package
 

@@ -4,15 +4,15 @@
     COMFYUI_PATH=... python benchmarks/real_sizes.py --model sd15       # on the GPU, if there is one
     COMFYUI_PATH=... python benchmarks/real_sizes.py --model z_image --count
 
-The host's own classes and loaders with random weights: the flow; the KL VAE of its family; and behind it an ArcFace
-ResNet-100, which looks at a fixed box, since there is no face in what random weights draw.  4 views, as usual.
+The host's own classes and loaders with random weights: the flow; the KL VAE of its family, or a TAESD; and behind it an
+ArcFace ResNet-100, which looks at a fixed box, since there is no face in what random weights draw.  4 views, as usual.
 
 FLOPs and memory are counted first, on tensors without content, so that a model needs neither room nor time for that;
 what does not fit is left at it, and said so.  The peak is the weights of all networks and the most that the tensors of
 an iteration take at one time.  On a GPU, its own figure stands beside it.  The floor is the time of the FLOPs that no
 iteration can do without, at the device's quickest matrix product (see `floor.py`).
 
-Results are kept by (model, side, dtype, gradient, machine), so that another machine adds its rows.
+Results are kept by (model, side, dtype, VAE, gradient, machine), so that another machine adds its rows.
 """
 
 from __future__ import annotations
@@ -162,14 +162,24 @@ MODELS = {
 TINY = Model(mmdit(2, 192, 192, 16), 64, 2, 2.0, 16, (8, 192), 192)  # quick, to try this script with
 
 
-def vae_network(channels: int, **where: Any) -> nn.Module:
-    """The KL autoencoder of SD (4 channels), or of SD3 and FLUX (16)."""
+def taesd(channels: int, device: str) -> nn.Module:
+    from comfy.taesd.taesd import TAESD
+
+    with torch.device(device):
+        return TAESD(latent_channels=channels)
+
+
+def kl(channels: int, device: str) -> nn.Module:
+    """The autoencoder of SD (4 channels), or of SD3 and FLUX (16)."""
     from comfy.ldm.models.autoencoder import AutoencoderKL
 
     sizes = {"double_z": True, "z_channels": channels, "resolution": 256, "in_channels": 3, "out_ch": 3, "ch": 128}
     sizes |= {"ch_mult": [1, 2, 4, 4], "num_res_blocks": 2, "attn_resolutions": [], "dropout": 0.0}
-    with torch.device(where["device"]):
+    with torch.device(device):
         return AutoencoderKL(ddconfig=sizes, embed_dim=channels)
+
+
+VAES = {"KL": kl, "TAESD": taesd}
 
 
 class WithoutContent(TorchFunctionMode):
@@ -205,10 +215,12 @@ def fill(network: nn.Module) -> None:
 class Job:
     """The sampler node on one model, ready to run; its weights have no content before `fill`.
 
-    recogniser: an ONNX file.
+    recogniser: an ONNX file; vae: one of `VAES`.
     """
 
-    def __init__(self, pack, model: Model, side: int, dtype: torch.dtype, gradient: str, recogniser: Path):
+    def __init__(
+        self, pack, model: Model, side: int, dtype: torch.dtype, gradient: str, recogniser: Path, vae: str = "KL"
+    ):
         import comfy.ops
         import comfy.sd
 
@@ -218,7 +230,7 @@ class Job:
             warnings.simplefilter("ignore")  # one for each weight
             state = model.build(device="meta", dtype=dtype, operations=layers).state_dict()
             self.model = comfy.sd.load_diffusion_model_state_dict(state, model_options={"dtype": dtype})
-            self.vae = comfy.sd.VAE(sd=vae_network(model.channels, device="meta").state_dict(), dtype=dtype)
+            self.vae = comfy.sd.VAE(sd=VAES[vae](model.channels, "meta").state_dict(), dtype=dtype)
         if self.model.model.manual_cast_dtype not in (None, dtype):  # a CPU is thought to be slow in half precision
             self.model.set_model_compute_dtype(dtype)
         discriminators = pack("nodes.host.discriminator")
@@ -247,13 +259,14 @@ class Job:
         result = self.node.execute(**{**self.inputs, "iterations": iterations}).result
         return result[2].seconds[:-1]  # the last iterate has no gradient
 
-    def count(self) -> tuple[Cost, int]:
-        """Of an iteration, and the FLOPs that none can do without."""
+    def count(self) -> tuple[Cost, int, str]:
+        """Of an iteration, the FLOPs that none can do without, and what the gradient came to."""
         solve = self.pack("rectifid_core.solver").solve
 
-        def probe(flow, decode, energy, z0, **settings) -> tuple[Cost, int]:
+        def probe(flow, decode, energy, z0, **settings) -> tuple[Cost, int, str]:
+            name = settings["gradient"].name
             one = cost(lambda: next(solve(flow, decode, energy, z0, **settings)))
-            return one, floor_flops(flow, decode, lambda image, number: energy(image, number).energy, z0)
+            return one, floor_flops(flow, decode, lambda image, number: energy(image, number).energy, z0), name
 
         return hosted.at_the_solver(self.pack, lambda: self.run(1), probe)
 
@@ -273,7 +286,16 @@ class Job:
 
 @torch.inference_mode()
 def measure(
-    pack, model: Model, *, side: int, dtype: str, gradient: str, iterations: int, recogniser: Path, rate: float = 0.0
+    pack,
+    model: Model,
+    *,
+    side: int,
+    dtype: str,
+    gradient: str,
+    iterations: int,
+    recogniser: Path,
+    vae: str = "KL",
+    rate: float = 0.0,
 ) -> dict[str, Any]:
     """A row of the results; with ``rate`` 0 it is counted and not run.
 
@@ -283,9 +305,10 @@ def measure(
 
     device = management.get_torch_device()
     free = management.get_free_memory(device)
-    job = Job(pack, model, side, DTYPES[dtype], gradient, recogniser)
-    counted, least = job.count()
+    job = Job(pack, model, side, DTYPES[dtype], gradient, recogniser, vae)
+    counted, least, setting = job.count()
     row = {
+        "setting": setting,
         "steps": model.steps,
         "cfg": model.cfg,
         "parameters": job.parameters,
@@ -321,7 +344,8 @@ def measure(
 # --- results --------------------------------------------------------------------------------------------------------
 
 
-COLUMNS = ("model", "side", "type", "gradient", "TFLOP", "the least", "weights", "peak", "target", "time", "floor")
+KEY = ("model", "side", "dtype", "vae", "gradient")
+COLUMNS = tuple("model side type VAE gradient TFLOP least weights peak target time floor".split())
 
 
 def table(rows: list[dict[str, Any]]) -> str:
@@ -331,7 +355,8 @@ def table(rows: list[dict[str, Any]]) -> str:
         target, over = row.get("target"), row.get("target_over_floor")
         lines.append(
             (
-                *(str(row[name]) for name in ("model", "side", "dtype", "gradient")),
+                *(str(row[name]) for name in KEY[:-1]),
+                row["gradient"] + ("" if row["setting"] == row["gradient"] else f" ({row['setting']})"),
                 *(f"{row[name] / 1e12:.1f}" for name in ("flops", "floor_flops")),
                 *(f"{row[name] / GIB:.2f}" for name in ("weights_bytes", "peak_bytes")),
                 f"{target['peak_gib']}: {_met(target)}" if target else "",
@@ -350,7 +375,7 @@ def keep(row: dict[str, Any], path: Path) -> list[dict[str, Any]]:
     """All rows by now; a new one replaces that of the same key."""
 
     def key(row: dict[str, Any]) -> tuple:
-        return tuple(row[name] for name in ("model", "side", "dtype", "gradient", "machine"))
+        return tuple(row[name] for name in (*KEY, "machine"))
 
     old = json.loads(path.read_text())["rows"] if path.exists() else []
     rows = sorted({key(each): each for each in (*old, row)}.values(), key=key)
@@ -364,7 +389,7 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
 
     figure = Figure((9, 1 + 0.32 * len(rows)), layout="constrained")
     panel = figure.subplots()
-    names = [f"{row['model']} {row['side']}, {row['dtype']}, {row['gradient']}" for row in rows]
+    names = [f"{row['model']} {row['side']}, {row['dtype']}, {row['vae']}, {row['gradient']}" for row in rows]
     places = range(len(rows))
     weights = [row["weights_bytes"] / GIB for row in rows]
     panel.barh(places, weights, color="lightgray", label="weights")
@@ -395,6 +420,7 @@ def main() -> None:
     parser.add_argument("--model", choices=MODELS, help="one of them; without, all, each in a process of its own")
     parser.add_argument("--device", choices=("auto", "cpu"), default="auto")
     parser.add_argument("--dtype", choices=DTYPES, default="bf16")
+    parser.add_argument("--vae", choices=VAES, default="KL", help="the small one stands for the host's TAESD files")
     parser.add_argument("--gradient", nargs="+", default=["full", "windowed", SMALLEST], help="the node's setting")
     parser.add_argument("--side", type=int, help="of the picture in pixels; without, what the model is made for")
     parser.add_argument("--iterations", type=int, default=3)
@@ -425,9 +451,10 @@ def main() -> None:
                 gradient=gradient,
                 iterations=arguments.iterations,
                 recogniser=recogniser,
+                vae=arguments.vae,
                 rate=rate,
             )
-            key = {"model": arguments.model, "side": side, "dtype": arguments.dtype, "gradient": gradient}
+            key = dict(zip(KEY, (arguments.model, side, arguments.dtype, arguments.vae, gradient), strict=True))
             row = {**key, "machine": machine(device), "date": date.today().isoformat(), **measured}
             kept = keep(row, RESULTS / "real_sizes.json")
             plot(kept, RESULTS / "real_sizes.png")

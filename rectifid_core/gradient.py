@@ -74,7 +74,7 @@ def windowed(
     apart: the decoder is run again for its backward, so that its graph is not in memory beside the energy's.
     """
     if apart:
-        decode = partial(checkpoint, decode, use_reentrant=False)
+        decode = run_again(decode)
     first_kept = len(flow) - kept
     with torch.no_grad():
         states = trajectory(flow, z0, offsets[:first_kept])
@@ -94,6 +94,11 @@ def windowed(
                     chain.gradients[:0] = _pull_back(end, [z], chain.gradients[0], name, again)
     unscale(chains, loss_scale, number)
     return states, image, seen, gather(chains, seen, states, image)
+
+
+def run_again(decode: Decoder) -> Decoder:
+    """``decode``, which keeps nothing but its input for its backward."""
+    return partial(checkpoint, decode, use_reentrant=False)
 
 
 def full(flow: Flow, *arguments, **settings):

@@ -13,15 +13,15 @@ prediction, and corrects again.  The last window predicts nothing: (1) is its en
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
 
-from .gradient import Scaled, observe, trajectory
+from .gradient import observe, trajectory
 from .interfaces import Decoder, Energy, Observation, PredictingFlow
 from .per_sample import clipped
-from .straight import at_end
+from .straight import Arrived
 
 
 def single_pass(
@@ -31,20 +31,21 @@ def single_pass(
     z0: Tensor,
     weights: list[float],
     updates: list[int],
+    differentiate: Callable,
     *,
     clips: bool,
-    loss_scale: float = 1.0,
 ) -> Iterator[tuple[Tensor, Tensor, Observation, Tensor | None, bool]]:
     """After 0, 1, ... sum(updates) updates: the latent, its image, what was seen, the update to come (None: it is the
     end), and whether the latent is a prediction.
 
     weights: s w_k; updates: n_k, of each window.
+    differentiate: as `gradient.windowed`; asked for the gradient of the decoder and the energy alone.
 
     The first latent is that of the unguided flow, which is run for it without autograd; it is no prediction.
     """
-    differentiate = Scaled(at_end, loss_scale)
+    arrived, unmoved = Arrived(len(updates)), [torch.zeros_like(z0) for _ in updates]
     with torch.no_grad():
-        z = trajectory(flow, z0, [torch.zeros_like(z0) for _ in updates])[-1]
+        z = trajectory(flow, z0, unmoved)[-1]
         seen_at = z, *observe(decode, energy, z, 0)
     predicted, number, z = False, 0, z0
     for k, count in enumerate(updates):
@@ -54,7 +55,7 @@ def single_pass(
         end = window_end if last else end
         offset = torch.zeros_like(z0)
         for _ in range(count):
-            image, seen, g = differentiate(decode, energy, end + offset, len(updates), number)
+            _, image, seen, g = differentiate(arrived, decode, energy, end + offset, unmoved, number)
             if number > 0:
                 seen_at, predicted = (end + offset, image, seen), not last
             update = -weights[k] * (clipped(g[k]) if clips else g[k])  # (2)

@@ -99,8 +99,8 @@ def solve(
     rule: one of `RULES`; scale: s; damping: a in (0, 1], of `fixed_point`, and of `adaptive` the largest.
     gradient: "windowed" keeps the K states and recomputes one window at a time under autograd; "full" keeps one graph
         of everything: no recomputation, the memory of all windows.  Both give the same gradient.  "straight" is an
-        approximation that no window runs under autograd for, see `straight`.  `single_pass` has its own.  A callable
-        takes the place of one of these functions.
+        approximation that no window runs under autograd for, see `straight`.  For `single_pass` they are all the same.
+        A callable takes the place of one of these functions.
     iterations: trajectories, each followed by an update; for `single_pass` updates, shared out to the windows of one.
     last_offset: False leaves the last window unguided, so that the flow has the last word on the image.
     clip: None for each rule's own habit: on for those that are published with it (`CLIPPED`), off for the fixed points.
@@ -126,7 +126,7 @@ def solve(
     residuals: list[Tensor] = []
     if rule == "single_pass" and iterations:  # (6)
         updates = share_out(iterations, len(flow), last=last_offset)
-        steps = single_pass(flow, decode, energy, z0, weights, updates, clips=clips, loss_scale=loss_scale)
+        steps = single_pass(flow, decode, energy, z0, weights, updates, differentiate, clips=clips)
         for number, (z, image, seen, update, predicted) in enumerate(steps):
             residuals += [] if update is None else [norm(update)]
             yield _iterate(number, z, image, seen, residuals, followed=update is not None, predicted=predicted)

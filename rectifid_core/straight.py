@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .gradient import begin_chains, gather, observe, trajectory, unscale, without_graph
+from .gradient import begin_chains, gather, observe, run_again, trajectory, unscale, without_graph
 from .interfaces import Decoder, Energy, Flow
 
 
@@ -23,24 +23,38 @@ def straight(
     offsets: list[Tensor],
     number: int,
     loss_scale: float = 1.0,
+    apart: bool = False,
 ):
     """As `gradient.windowed`, to which it is an approximation: no window runs under autograd."""
+    if apart:
+        decode = run_again(decode)
     with torch.no_grad():
         states = trajectory(flow, z0, offsets)
-    return states, *at_end(decode, energy, states[-1], len(flow), number, loss_scale)
-
-
-def at_end(decode: Decoder, energy: Energy, z: Tensor, windows: int, number: int, loss_scale: float = 1.0):
-    """The image of the end state ``z``, what the energy saw of it, and g_0 ... g_K of so many windows, all the same.
-
-    But for what the energies of a sum do not reach, see `gradient`.
-    """
     with torch.enable_grad():
-        z = z.detach().requires_grad_()
-        image, seen = observe(decode, energy, z, number)
-        chains = begin_chains(seen, windows, lambda first: [z], loss_scale)
-    z, image, seen = z.detach(), image.detach(), without_graph(seen)
+        end = states[-1].detach().requires_grad_()
+        image, seen = observe(decode, energy, end, number)
+        chains = begin_chains(seen, len(flow), lambda first: [end], loss_scale)
+    image, seen = image.detach(), without_graph(seen)
     for chain in chains:
-        chain.gradients = chain.gradients * (windows - chain.first + 1)
+        chain.gradients = chain.gradients * (len(flow) - chain.first + 1)
     unscale(chains, loss_scale, number)
-    return image, seen, gather(chains, seen, [z] * (windows + 1), image)
+    return states, image, seen, gather(chains, seen, states, image)
+
+
+class Arrived:
+    """A flow that is at its end already, before so many windows that change nothing.
+
+    Of it every way to the gradient, be it an approximation or not, gives the same: that of the decoder and the energy.
+    """
+
+    def __init__(self, windows: int) -> None:
+        self._windows = windows
+
+    def __len__(self) -> int:
+        return self._windows
+
+    def step(self, k: int, z: Tensor) -> Tensor:
+        return z
+
+    def weight(self, k: int) -> float:
+        return 1.0

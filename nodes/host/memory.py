@@ -24,10 +24,10 @@ from .checkpoint import checkpointed
 
 # Estimates, counted by operators in real size (`benchmarks/counting.py`).  What one block keeps for its backward, as a
 # part of what the host reserves for a whole forward: 0.22 for SDXL, 0.23 for SD 1.5, 0.33 for SD3, 0.64 for Z-Image by
-# an older host's reserve; what a decoder keeps, as a multiple of what its forward needs; and what is left where blocks
-# are checkpointed: 0.09 for Z-Image, 0.11 for SDXL, 0.18 for SD3, 0.29 for SD 1.5.
+# an older host's reserve; what a decoder keeps, as a multiple of what the host reserves for its forward: 2.7 for the KL
+# VAEs; and what is left where blocks are checkpointed: 0.09 for Z-Image, 0.11 for SDXL, 0.18 for SD3, 0.29 for SD 1.5.
 _BLOCK = 0.4
-_DECODER = 4
+_DECODER = 3
 _CHECKPOINTED = 0.3
 _SHARE = 0.9  # of the free memory, which is planned with
 
@@ -36,22 +36,28 @@ _SHARE = 0.9  # of the free memory, which is planned with
 class Setting:
     """A way to the gradient.
 
-    kept: how many windows' graphs it holds at once, beside the decoder's; 0: one or the decoder's.
+    kept: how many windows' graphs it holds at once, beside the decoder's; 0: one or the decoder's; None: the decoder's.
     smaller: the one to take where there is too little memory for this.
     """
 
     name: str
     differentiate: Callable | None
-    kept: int = 0
+    kept: int | None = 0
     checkpointed: bool = False
     smaller: Setting | None = None
 
 
 CHECKPOINTED = Setting("checkpointed", partial(windowed, apart=True), checkpointed=True)
 WINDOWED = Setting("windowed", windowed, smaller=CHECKPOINTED)
-STRAIGHT = Setting("straight", straight, smaller=Setting("straight, checkpointed", straight, checkpointed=True))
+STRAIGHT = Setting(
+    "straight",
+    straight,
+    kept=None,
+    smaller=Setting("straight, checkpointed", partial(straight, apart=True), kept=None, checkpointed=True),
+)
 UNGUIDED = Setting("none", None)
-GRADIENTS = ("auto", "windowed", "full", "checkpointed", "straight")
+POSITIVE = "positive"
+GRADIENTS = ("auto", "windowed", "full", "checkpointed", POSITIVE, "straight")
 
 
 def settings_of(gradient: str, steps: int) -> list[Setting]:
@@ -65,21 +71,26 @@ def settings_of(gradient: str, steps: int) -> list[Setting]:
         )
         for count in reversed(range(1, steps + 1))
     ]
+    fitting = [*kept, WINDOWED, CHECKPOINTED]
     return {
-        "auto": [*kept, WINDOWED, CHECKPOINTED],
+        "auto": fitting,
+        POSITIVE: fitting,
         "full": kept[:1],
         "windowed": [WINDOWED],
         "checkpointed": [CHECKPOINTED],
-        "straight": [STRAIGHT],
+        "straight": [STRAIGHT, STRAIGHT.smaller],
     }[gradient]
 
 
 class Needs:
-    """Estimates of the bytes beside the weights, for latents of this shape under a guider that the host has loaded."""
+    """Estimates of the bytes beside the weights, for latents of this shape under a guider that the host has loaded.
 
-    def __init__(self, guider: CFGGuider, vae: VAE, shape: torch.Size):
+    share: of a forward, which is of two prompts, that has a graph.
+    """
+
+    def __init__(self, guider: CFGGuider, vae: VAE, shape: torch.Size, share: float = 1.0):
         self._forward, _ = estimate_memory(guider.model_patcher, shape, guider.conds)
-        self._window = _BLOCK * _blocks(guider.model_patcher.model.diffusion_model) * self._forward
+        self._window = share * _BLOCK * _blocks(guider.model_patcher.model.diffusion_model) * self._forward
         decoded = [shape[0], vae.latent_channels, *([1] * (vae.latent_dim - 2)), *shape[-2:]]
         self._decode = vae.memory_used_decode(decoded, vae.vae_dtype)
 
@@ -88,7 +99,7 @@ class Needs:
             return self._forward + self._decode
         share = _CHECKPOINTED if setting.checkpointed else 1
         window, decoder = share * self._window, share * _DECODER * self._decode
-        if setting.differentiate is straight:
+        if setting.kept is None:
             return self._forward + decoder
         return self._forward + (setting.kept * window + decoder if setting.kept else max(window, decoder))
 

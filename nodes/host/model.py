@@ -79,10 +79,14 @@ def resident(patcher: ModelPatcher) -> ModelPatcher:
     return patcher.get_non_dynamic_delegate()
 
 
+def is_plain(guider: CFGGuider) -> bool:
+    """Whether it combines a positive and a negative prompt, as cfg does, and nothing else."""
+    return type(guider).predict_noise is CFGGuider.predict_noise
+
+
 def refuse_changing_weights(guider: CFGGuider) -> None:
     """Raises ValueError where the host would exchange weights between two model calls of one gradient."""
-    plain = type(guider).predict_noise is CFGGuider.predict_noise
-    used = [guider.conds["positive"]] if plain and math.isclose(guider.cfg, 1.0) else guider.conds.values()
+    used = [guider.conds["positive"]] if is_plain(guider) and math.isclose(guider.cfg, 1.0) else guider.conds.values()
     hooks = {entry.get("hooks") for conditioning in used for entry in conditioning}
     weight_hooks = [hook for group in hooks if group for hook in group.get_type(comfy.hooks.EnumHookType.Weight)]
     if weight_hooks and (len(hooks) > 1 or any(len(hook.hook_keyframe.keyframes) > 1 for hook in weight_hooks)):

@@ -28,9 +28,10 @@ from .decoder import VAEDecoder, refuse_other_vaes
 from .discriminator import fully_loaded
 from .family import AUTO, family_of, flow_of, sigmas_of
 from .flow import Denoiser
-from .memory import GRADIENTS, STRAIGHT, UNGUIDED, Needs, ThriftyGradient, load_together, settings_of
-from .model import differentiable_options, has_patches, refuse_changing_weights, resident, resident_model
+from .memory import GRADIENTS, POSITIVE, STRAIGHT, UNGUIDED, Needs, ThriftyGradient, load_together, settings_of
+from .model import differentiable_options, has_patches, is_plain, refuse_changing_weights, resident, resident_model
 from .operands import NormalOperands
+from .positive import through_the_positive
 
 LOSS_SCALE = 1024.0  # for float16, at first
 SCALE_UNITS = ("latent", "published")
@@ -57,7 +58,8 @@ class GuidedSampler(comfy.samplers.Sampler):
         as by `lcm`.  With ``iterations=0`` the latent is the host's, for a flow to the bit.
     scale, scale_unit: the solver's scale for a latent of 16384 numbers; "latent" makes it mean the same for any other,
         by sqrt(numbers / 16384), where gradients are clipped; "published" takes it as it is.
-    gradient: one of `GRADIENTS`; settings: the others of the solver.
+    gradient: one of `GRADIENTS`; "positive" is exact under a guider that is not plain cfg.
+    settings: the others of the solver.
 
     Raises torch.OutOfMemoryError, in a user's words, where there is too little even for the smallest gradient, and
     ValueError, in a user's words, for what cannot be guided: at once for a VAE that is none or a discriminator
@@ -117,7 +119,7 @@ class GuidedSampler(comfy.samplers.Sampler):
                         "family": family,
                         "seed": seed,
                         "steps": steps,
-                        "gradient": gradient.name,
+                        "gradient": f"{POSITIVE}, {gradient.name}" if self._positive(guider) else gradient.name,
                     }
                 )
                 extra_args = {**extra_args, "model_options": options}
@@ -159,8 +161,10 @@ class GuidedSampler(comfy.samplers.Sampler):
                 autoencoder, options = resident(autoencoder), differentiable_options(options)
                 stack.enter_context(resident_model(guider))
                 stack.enter_context(attribute(guider, "model_options", differentiable_options(guider.model_options)))
+                if self._positive(guider):
+                    options = through_the_positive(options)
             settings = settings_of(self._gradient, steps) if self._guided else [UNGUIDED]
-            needs = Needs(guider, self._vae, shape)
+            needs = Needs(guider, self._vae, shape, share=0.5 if self._positive(guider) else 1)
             load_together(guider, [autoencoder, *self._networks], needs.of(settings[0]), needs.of(settings[-1]))
             for network in self._networks:
                 fully_loaded(network)
@@ -172,6 +176,9 @@ class GuidedSampler(comfy.samplers.Sampler):
                     stack.enter_context(NormalOperands())
             setting = needs.fitting(settings, guider.model_patcher.load_device)
             yield options, autoencoder.model, ThriftyGradient(setting, networks)
+
+    def _positive(self, guider: CFGGuider) -> bool:
+        return self._guided and self._gradient == POSITIVE and is_plain(guider)
 
     def _scale_for(self, latents: Tensor) -> float:
         if self._scale_unit == "published" or self._settings["rule"] not in CLIPPED:

@@ -6,10 +6,14 @@ import comfy.latent_formats
 import comfy.ldm.wan.vae
 import comfy.sd
 import comfy.taesd.taesd
+import folder_paths
 import pytest
 import torch
 from comfy.quant_ops import QuantizedTensor
+from safetensors.torch import save_file
 from torch import nn
+
+import nodes as host_nodes
 
 
 def random_vae(network):
@@ -59,6 +63,51 @@ def test_it_decodes_as_the_host_and_has_a_gradient(pack, vae, latent_format, sha
         (gradient,) = torch.autograd.grad(image.sum(), z)
     assert torch.equal(image.movedim(1, -1), expected)
     assert gradient.flatten(1).norm(dim=1).min() > 0
+
+
+@pytest.fixture
+def taesd(tmp_path, monkeypatch):
+    """The host's own small autoencoder for SD3's latents, as its loader finds it among the files of previews."""
+    network = comfy.taesd.taesd.TAESD(latent_channels=16)
+    generator = torch.Generator().manual_seed(4)
+    for part in ("encoder", "decoder"):
+        state = getattr(network, f"taesd_{part}").state_dict()
+        state = {name: 0.04 * torch.randn(weight.shape, generator=generator) for name, weight in state.items()}
+        *_, last_weight, last_bias = state
+        state[last_bias] += 0.5  # grey pictures, of which nothing is clamped
+        state[last_weight] *= 0.3
+        save_file(state, tmp_path / f"taesd3_{part}.safetensors")
+    monkeypatch.setitem(folder_paths.folder_names_and_paths, "vae_approx", ([str(tmp_path)], {".safetensors"}))
+    return host_nodes.VAELoader().load_vae("taesd3")[0]
+
+
+def test_the_hosts_small_autoencoder_guides_in_the_place_of_the_vae(job, taesd):
+    """The loop looks through it, and what comes out is a latent for the VAE of the model."""
+    latent, image = job.guide(vae=taesd, iterations=3)
+    similarity = [iterate.similarity.item() for iterate in job.iterates]
+    assert similarity[-1] > similarity[0]
+    torch.testing.assert_close(taesd.decode(latent), image.movedim(1, -1), atol=1e-5, rtol=0)
+    assert job.vae.decode(latent).shape == image.movedim(1, -1).shape
+    assert torch.equal(job.guide(vae=taesd, iterations=0)[0], job.ksampler())
+
+
+def test_the_gradient_through_the_small_autoencoder(job, taesd, brightness, look_inside):
+    """Against a finite difference along it, to 1 %: of its decoder alone, whose ReLUs bend."""
+    measured = []
+
+    def probe(flow, decode, energy, z0):
+        z = z0.detach().requires_grad_()
+        (gradient,) = torch.autograd.grad(energy(decode(z), 0).energy.sum(), z)
+        direction, step = gradient / gradient.norm(), 1e-2
+        with torch.no_grad():
+            ends = [energy(decode(z0 + sign * step * direction), 0).energy.sum() for sign in (1, -1)]
+        measured.append((gradient.norm().item(), (ends[0] - ends[1]).item() / (2 * step)))
+
+    look_inside(probe)
+    job.guide(vae=taesd, energy=brightness)
+    [(gradient, difference)] = measured
+    assert gradient > 1e-6
+    assert difference == pytest.approx(gradient, rel=1e-2)
 
 
 def test_a_saturated_pixel_keeps_its_gradient(pack):

@@ -50,11 +50,22 @@ def test_what_is_kept_grows_with_what_is_free(memory, needs, free):
     assert needs.fitting(settings, torch.device("cpu")).name == "checkpointed"
 
 
-@pytest.mark.parametrize("gradient", ["windowed", "full", "checkpointed", "straight"])
+@pytest.mark.parametrize("gradient", ["windowed", "full", "checkpointed"])
 def test_what_was_asked_for_is_what_is_done(job, free, gradient):
     free(0)
     job.guide(gradient=gradient, iterations=1, steps=2)
     assert job.facts["gradient"] == gradient
+
+
+@pytest.mark.parametrize("changes", [{"gradient": "straight"}, {"rule": "single_pass"}])
+def test_where_no_step_is_kept_the_decoder_may_be_checkpointed(job, free, changes):
+    latents = []
+    for bytes_, name in ((2**60, "straight"), (0, "straight, checkpointed")):
+        free(bytes_)
+        latents.append(job.guide(**changes)[0])
+        assert job.facts["gradient"] == name
+    torch.testing.assert_close(*latents, atol=1e-4, rtol=0)
+    assert not torch.allclose(latents[0], job.ksampler(), atol=1e-3)
 
 
 @pytest.mark.parametrize(("bytes_", "name"), [(2**60, "full"), (0, "checkpointed")])
@@ -127,6 +138,24 @@ def test_where_memory_runs_out_the_run_goes_on_with_less(job, caplog, gradient, 
         f"RectifID: out of memory with gradient '{failed}'; trying again with '{smaller}', which takes longer."
         for failed, smaller in zip(names, names[1:], strict=False)
     ]
+    assert torch.equal(job.ksampler(), before)
+
+
+def test_a_single_pass_goes_on_too(job, brightness, caplog):
+    expected, _ = job.guide(energy=brightness, rule="single_pass", iterations=6)
+    before, calls = job.ksampler(), []
+
+    def energy(image, iteration):
+        if torch.is_grad_enabled():
+            calls.append(iteration)
+            if len(calls) == 3:
+                raise comfy.model_management.OOM_EXCEPTION("CUDA out of memory. Tried to allocate 20.00 GiB.")
+        return brightness(image, iteration)
+
+    latent, _ = job.guide(energy=energy, rule="single_pass", iterations=6)
+    torch.testing.assert_close(latent, expected, atol=1e-4, rtol=0)
+    assert calls == [0, 1, 2, 2, 3, 4, 5]
+    assert "'straight'; trying again with 'straight, checkpointed'" in caplog.text
     assert torch.equal(job.ksampler(), before)
 
 

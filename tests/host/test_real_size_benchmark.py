@@ -45,8 +45,16 @@ def test_a_tiny_model_runs(tiny, benchmarks):
     assert "not_run" not in row and len(row["seconds"]) == 1 and row["over_floor"] > 1
     # windowed runs each forward of the flow a second time
     assert row["floor_flops"] < row["flops"] < 1.5 * row["floor_flops"]
-    key = {"model": "tiny", "side": 64, "dtype": "fp32", "gradient": "windowed"}
-    assert "| tiny | 64 | fp32 | windowed |" in benchmarks[0].table([{**key, **row}])
+    key = {"model": "tiny", "side": 64, "dtype": "fp32", "vae": "KL", "gradient": "windowed"}
+    assert "| tiny | 64 | fp32 | KL | windowed |" in benchmarks[0].table([{**key, **row}])
+
+
+def test_a_small_vae_and_the_positive_prompt_alone_take_less(tiny):
+    exact, small, positive = tiny(gradient="full"), tiny(gradient="full", vae="TAESD"), tiny(gradient="positive")
+    assert positive["setting"] == "full"
+    for row in (small, positive):
+        assert row["flops"] < exact["flops"] and row["peak_bytes"] < exact["peak_bytes"]
+    assert small["weights_bytes"] < exact["weights_bytes"]
 
 
 def test_the_full_gradient_takes_more_memory_and_fewer_operations(tiny):
@@ -65,7 +73,7 @@ def test_what_does_not_fit_is_said_and_not_run(tiny, benchmarks, monkeypatch):
 def test_what_is_counted_is_what_a_run_takes(pack, parts, benchmarks):
     real_sizes, measure = benchmarks
     job = real_sizes.Job(pack, real_sizes.TINY, 64, torch.float32, "windowed", parts.recogniser)
-    counted, _ = job.count()
+    counted, *_ = job.count()
     job.fill()
     solve = pack("rectifid_core.solver").solve
     hosted = sys.modules["hosted"]
@@ -78,7 +86,7 @@ def test_what_is_counted_is_what_a_run_takes(pack, parts, benchmarks):
 
 def test_rows_of_other_machines_stay(benchmarks, tmp_path):
     real_sizes, _ = benchmarks
-    key = {"model": "sd15", "side": 512, "dtype": "bf16", "gradient": "full"}
+    key = {"model": "sd15", "side": 512, "dtype": "bf16", "vae": "KL", "gradient": "full"}
     path = tmp_path / "results.json"
     real_sizes.keep({**key, "machine": "here", "n": 1}, path)
     real_sizes.keep({**key, "machine": "there", "n": 2}, path)

@@ -1,0 +1,154 @@
+"""What do shortcuts cost in likeness, where the gradient or the picture that is judged is only nearly right?
+
+    COMFYUI_PATH=... python benchmarks/small_decoder.py     # once, 20 minutes
+    COMFYUI_PATH=... python benchmarks/approximations.py
+
+`cfg`: the sampler node on the embedded model, with cfg, and the gradient exact or through the positive prompt only; one
+core's time.  The embedded flow has learned its prompts' guidance and draws without cfg, so that more of it costs it
+something of the prompt, guided or not.
+
+`decoder`: the loop sees its pictures through a TAESD decoder, always or in the first half of the iterations; whoever
+guides sees nothing of the embedded VAE's picture then, of which the judge is asked.  No time is measured, since the
+embedded decoder is as small as a TAESD; `real_sizes.py` has what is to be had.
+
+Both are asked with new identities, 4 views, scale 2, and judged by a recogniser that did not guide.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from datetime import date
+from statistics import mean
+
+import small_decoder
+import torch
+from floor import Hosted
+from identity import RESULTS, Each, save, yardstick
+from torch import Tensor
+from world import Triples, World, machine, similarity
+
+from rectifid_core.guidance import IdentityGuidance
+from rectifid_core.identity import encode_identity
+from rectifid_core.solver import solve
+
+ITERATIONS, VIEWS, SCALE = 20, 4, 2.0
+CFGS, GRADIENTS = (1.5, 3.0), ("full", "positive", "straight")
+DECODERS = {"embedded": 0, "TAESD, then embedded": ITERATIONS // 2, "TAESD": ITERATIONS + 1}  # so often the small one
+
+
+def judged(world: World, images: Tensor, triples: Triples) -> dict[str, float]:
+    judge = similarity(world.judge, images, triples.references)
+    return {
+        "judge": judge.mean().item(),
+        "judge_sem": (judge.std() / len(judge) ** 0.5).item(),
+        "prompt": world.prompt_accuracy(images, triples.scenes, triples.named).mean().item(),
+    }
+
+
+# --- cfg ------------------------------------------------------------------------------------------------------------
+
+
+class Node:
+    """The sampler node in the host, for one question after the other."""
+
+    def __init__(self, triples: Triples):
+        self.host = Hosted(triples.prompts[0], triples.references[:1])
+        discriminators = self.host.pack("nodes.host.discriminator")
+        encode = self.host.encode
+        self.questions = [
+            {
+                "positive": encode(prompt),
+                "guidance": discriminators.encode_images(self.host.eye, reference[None].movedim(1, -1)),
+                "seed": seed,
+            }
+            for seed, (prompt, reference) in enumerate(zip(triples.prompts, triples.references, strict=True))
+        ]
+
+    @torch.inference_mode()
+    def pictures(self, **settings) -> tuple[Tensor, list[float]]:
+        """``(B, 3, H, W)``, and the seconds of an iteration of each question."""
+        images, seconds = [], []
+        for question in self.questions:
+            start = time.process_time()
+            result = self.host.run(**question, guidance_scale=SCALE, **settings).result
+            seconds.append((time.process_time() - start) / max(settings["iterations"], 1))
+            images.append(result[1].movedim(-1, 1))
+        return torch.cat(images), seconds
+
+
+def with_cfg(world: World, triples: Triples) -> list[dict]:
+    node, rows = Node(triples), []
+    for cfg in CFGS:
+        images, _ = node.pictures(cfg=cfg, iterations=0)
+        rows.append({"cfg": cfg, "gradient": "unguided", **judged(world, images, triples)})
+        for gradient in GRADIENTS:
+            images, seconds = node.pictures(cfg=cfg, gradient=gradient, iterations=ITERATIONS)
+            rows.append(
+                {
+                    "cfg": cfg,
+                    "gradient": gradient,
+                    "seconds_per_iteration": mean(seconds),
+                    **judged(world, images, triples),
+                }
+            )
+            print(rows[-1], flush=True)
+    return rows
+
+
+# --- the decoder ----------------------------------------------------------------------------------------------------
+
+
+def with_decoders(world: World, triples: Triples) -> list[dict]:
+    small, rows = small_decoder.trained(), []
+    z = small_decoder.latents(world, small_decoder.VALIDATION, 64)
+    psnr = small_decoder.psnr(world, small, z)
+    for name, often in DECODERS.items():
+        seen = [0]
+
+        def decode(z: Tensor, often: int = often, seen: list[int] = seen) -> Tensor:
+            """The small one for the first so many pictures."""
+            seen[0] += 1
+            return small(z) if seen[0] <= often else world.decode(z)
+
+        energy = Each(
+            [IdentityGuidance(encode_identity(world.guide, [x])).energy(VIEWS, 0) for x in triples.references]
+        )
+        run = solve(
+            world.flow(triples.prompts),
+            decode,
+            energy,
+            triples.noise,
+            iterations=ITERATIONS,
+            scale=SCALE,
+            gradient="full",
+        )
+        *_, last = run
+        rows.append({"decoder": name, "psnr": psnr, **judged(world, world.decode(last.latent), triples)})
+        print(rows[-1], flush=True)
+    return rows
+
+
+PARTS = {"cfg": with_cfg, "decoder": with_decoders}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--n", type=int, default=24)
+    parser.add_argument("--only", choices=PARTS)
+    arguments = parser.parse_args()
+    torch.set_grad_enabled(False)
+    torch.set_num_threads(1)
+    world, triples, path = World(), Triples.draw(arguments.n, "evaluation"), RESULTS / "approximations.json"
+    results = json.loads(path.read_text()) if path.exists() else {}
+    results |= {"machine": machine(), "n": arguments.n, "iterations": ITERATIONS, "views": VIEWS, "scale": SCALE}
+    results["ceiling"] = yardstick(world, triples)
+    for name, measure in PARTS.items():
+        if arguments.only in (None, name):
+            results[name] = {"date": date.today().isoformat(), "rows": measure(world, triples)}
+            save(results, path)
+
+
+if __name__ == "__main__":
+    main()
