@@ -145,7 +145,7 @@ class Hosted:
         import nodes as host_nodes
 
         loader = self.pack("nodes.discriminators").LoadEmbeddingDiscriminator
-        model, clip, vae = self.pack("nodes.demo").LoadDemoModel.execute().result
+        self.model, clip, vae = self.pack("nodes.demo").LoadDemoModel.execute().result
         self.eye = loader.execute(**hosted.defaults(loader))[0]
         self.identity = self.pack("nodes.host.discriminator").encode_images(self.eye, reference.movedim(1, -1))
         self.views = self.pack("rectifid_core.views").Views(VIEWS, 0)
@@ -153,7 +153,7 @@ class Hosted:
         self.encode = lambda text: host_nodes.CLIPTextEncode().encode(clip, text)[0]
         inputs = {
             **hosted.defaults(node),
-            "model": model,
+            "model": self.model,
             "positive": self.encode(prompt),
             "negative": self.encode(""),
             "latent_image": {"samples": torch.zeros(1, 16, 16, 16)},

@@ -12,6 +12,7 @@ import torch
 from comfy.ldm.modules.attention import attention_pytorch
 from comfy.model_patcher import ModelPatcher, create_model_options_clone
 from comfy.samplers import CFGGuider
+from comfy_api.torch_helpers.torch_compile import COMPILE_KEY
 
 from .autograd import attribute
 
@@ -41,11 +42,14 @@ def differentiable_options(model_options: dict[str, Any]) -> dict[str, Any]:
 
 
 def has_patches(model_options: dict[str, Any]) -> bool:
-    """Whether other nodes have put functions into the model, which may hold tensors that nobody knows of."""
+    """Whether other nodes have put functions into the model, which may hold tensors that nobody knows of.
+
+    Its own compiled network is none of them, and would be compiled anew under a watch over its operands.
+    """
 
     def any_function(value: Any) -> bool:
         if isinstance(value, dict):
-            return any(map(any_function, value.values()))
+            return any(any_function(each) for key, each in value.items() if key != COMPILE_KEY)
         return any(map(any_function, value)) if isinstance(value, list | tuple) else callable(value)
 
     return any_function(model_options)

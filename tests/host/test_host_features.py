@@ -8,6 +8,7 @@ import comfy.model_management
 import comfy.model_patcher
 import pytest
 import torch
+from comfy_extras.nodes_torch_compile import TorchCompileModel
 from torch import nn
 
 import nodes as host_nodes
@@ -185,9 +186,10 @@ def test_the_watch_over_operands_is_for_patched_models_only(job, pack):
             options.append(extra_args["model_options"])
             return noise
 
-    patched = job.model.clone()
+    compiled = TorchCompileModel.execute(job.model, "inductor")[0]  # at its first use, which does not come
+    patched = compiled.clone()
     patched.set_model_attn2_patch(lambda q, k, v, extra_options: (q, k, v))
-    for model in (job.model, patched):
+    for model in (job.model, compiled, patched):
         comfy.sample.sample_custom(
             model,
             job.latent["samples"],
@@ -198,4 +200,4 @@ def test_the_watch_over_operands_is_for_patched_models_only(job, pack):
             job.negative,
             job.latent["samples"],
         )
-    assert [has_patches(each) for each in options] == [False, True]
+    assert [has_patches(each) for each in options] == [False, False, True]
