@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
+from small_networks import unet
 from transformers import CLIPTextConfig, CLIPTextModel
 
 NAME = "small.safetensors"  # in models/diffusion_models, models/text_encoders and models/vae
@@ -33,34 +34,15 @@ def main(host: str, models: Path) -> None:
     import comfy.cli_args
 
     comfy.cli_args.args.cpu = True
-    import comfy.ops
-    from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
     from comfy.taesd.taesd import TAESD
 
-    unet = UNetModel(
-        image_size=32,
-        in_channels=4,
-        out_channels=4,
-        model_channels=320,
-        num_res_blocks=[1],
-        channel_mult=[1],
-        num_heads=8,
-        use_spatial_transformer=True,
-        transformer_depth=[1],
-        transformer_depth_output=[1, 1],
-        transformer_depth_middle=1,
-        context_dim=768,
-        legacy=False,
-        dtype=torch.float32,
-        operations=comfy.ops.disable_weight_init,
-    )
     text = CLIPTextConfig(
         vocab_size=49408, hidden_size=768, intermediate_size=3072, num_hidden_layers=12, num_attention_heads=12
     )
     with torch.device("meta"):
         clip = CLIPTextModel(text)
     states = {
-        "diffusion_models": random_state(unet, 0.03),
+        "diffusion_models": random_state(unet(), 0.03),
         "text_encoders": {
             "text_model." + name.removeprefix("text_model."): weight
             for name, weight in random_state(clip, 0.02).items()

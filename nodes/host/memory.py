@@ -61,17 +61,10 @@ GRADIENTS = ("auto", "windowed", "full", "checkpointed", POSITIVE, "straight")
 
 
 def settings_of(gradient: str, steps: int) -> list[Setting]:
-    """The ways to one of `GRADIENTS`: the fastest that fits is to be taken, or the last."""
-    kept = [
-        Setting(
-            "full" if count == steps else f"{count} of {steps} steps kept",
-            partial(windowed, kept=count),
-            count,
-            smaller=WINDOWED,
-        )
-        for count in reversed(range(1, steps + 1))
-    ]
-    fitting = [*kept, WINDOWED, CHECKPOINTED]
+    """The ways to one of `GRADIENTS`, the fastest first: the first that fits is to be taken, or the last."""
+    kept = [_keeping(count, steps) for count in reversed(range(1, steps + 1))]
+    checkpointed = [_keeping(count, steps, checkpointed=True) for count in reversed(range(1, steps + 1))]
+    fitting = [*kept, WINDOWED, *checkpointed, CHECKPOINTED]
     return {
         "auto": fitting,
         POSITIVE: fitting,
@@ -80,6 +73,14 @@ def settings_of(gradient: str, steps: int) -> list[Setting]:
         "checkpointed": [CHECKPOINTED],
         "straight": [STRAIGHT, STRAIGHT.smaller],
     }[gradient]
+
+
+def _keeping(count: int, steps: int, checkpointed: bool = False) -> Setting:
+    name = "full" if count == steps else f"{count} of {steps} steps kept"
+    if not checkpointed:
+        return Setting(name, partial(windowed, kept=count), count, smaller=WINDOWED)
+    keeping = partial(windowed, kept=count, apart=True)
+    return Setting(f"{name}, checkpointed", keeping, count, checkpointed=True, smaller=CHECKPOINTED)
 
 
 class Needs:

@@ -21,6 +21,9 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 ROOT = Path(__file__).parents[2]
+sys.path.append(str(ROOT / "tests"))  # nothing of the host is shadowed
+import small_networks  # noqa: E402
+
 PACK = "rectifid_under_test"  # the host makes the pack's name from its folder
 HOST = os.environ.get("COMFYUI_PATH")
 
@@ -45,7 +48,6 @@ if HOST and (Path(HOST) / "comfy").is_dir():
     import comfy.taesd.taesd
     import folder_paths
     from comfy.ldm.modules.diffusionmodules.mmdit import MMDiT
-    from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
     from comfy_execution.utils import CurrentNodeContext
 
     import nodes as host_nodes
@@ -284,25 +286,7 @@ def random_state(network: torch.nn.Module, spread: float = 0.03) -> dict[str, to
 
 @pytest.fixture(scope="session")
 def unet_state():
-    return random_state(
-        UNetModel(
-            image_size=32,
-            in_channels=4,
-            out_channels=4,
-            model_channels=320,
-            num_res_blocks=[1],
-            channel_mult=[1],
-            num_heads=8,
-            use_spatial_transformer=True,
-            transformer_depth=[1],
-            transformer_depth_output=[1, 1],
-            transformer_depth_middle=1,
-            context_dim=768,
-            legacy=False,
-            dtype=torch.float32,
-            operations=comfy.ops.disable_weight_init,
-        )
-    )
+    return random_state(small_networks.unet())
 
 
 @pytest.fixture(scope="session")

@@ -39,15 +39,30 @@ def free(monkeypatch):
 
 def test_what_is_kept_grows_with_what_is_free(memory, needs, free):
     settings = memory.settings_of("auto", STEPS)
-    names = ["full", "2 of 3 steps kept", "1 of 3 steps kept", "windowed", "checkpointed"]
+    plain = ["full", "2 of 3 steps kept", "1 of 3 steps kept", "windowed"]
+    names = [*plain, *(f"{name}, checkpointed" for name in plain[:3]), "checkpointed"]
     assert [setting.name for setting in settings] == names
     sizes = [needs.of(setting) for setting in settings]
-    assert sizes == sorted(sizes, reverse=True) and needs.of(memory.UNGUIDED) < sizes[-1] * 2
-    for setting, size in zip(settings, sizes, strict=True):
+    assert needs.of(memory.UNGUIDED) < sizes[-1] * 2
+    for several in (sizes[:4], sizes[4:]):
+        assert several == sorted(several, reverse=True)
+    for i, size in enumerate(sizes):
         free(1.001 * size / memory._SHARE)
-        assert needs.fitting(settings, torch.device("cpu")) is setting
+        fitting = needs.fitting(settings, torch.device("cpu"))
+        assert fitting is next(each for each, needed in zip(settings, sizes, strict=True) if needed <= size)
+        assert settings.index(fitting) <= i
     free(0)
     assert needs.fitting(settings, torch.device("cpu")).name == "checkpointed"
+
+
+@pytest.mark.parametrize("cfg", [1.0, 3.0])
+def test_each_way_gives_the_same_picture(job, memory, cfg, monkeypatch):
+    expected, _ = job.guide(gradient="windowed", cfg=cfg)
+    for setting in memory.settings_of("auto", STEPS):
+        monkeypatch.setattr(memory.Needs, "fitting", lambda self, settings, device, setting=setting: setting)
+        latent, _ = job.guide(gradient="auto", cfg=cfg)
+        assert job.facts["gradient"] == setting.name
+        torch.testing.assert_close(latent, expected, atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize("gradient", ["windowed", "full", "checkpointed"])
