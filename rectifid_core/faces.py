@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from .alignment import align
+from .digest import file_digest
 from .discriminator import EmbeddingDiscriminator
 from .face_detector import FaceDetector
 from .face_pack import SOURCES, FacePack, FacePackError, read_pack
@@ -92,7 +92,7 @@ def load_face_discriminator(
         network.to(dtype),
         pack,
         detector,
-        digest=hashlib.sha256(pack.recogniser.read_bytes()).hexdigest(),
+        digest=file_digest(pack.recogniser),
         input_size=network.shape[-1],
         mean=mean,
         std=std,

@@ -5,7 +5,6 @@ All is read from disk: nothing is downloaded, and neither pickles nor code that 
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
@@ -16,6 +15,8 @@ import torch
 import transformers
 from safetensors import SafetensorError, safe_open
 from torch import nn
+
+from .digest import file_digest
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
@@ -139,12 +140,7 @@ def weight_files(folder: Path, example: str = "the one that config.json is from"
 
 def digest(folder: Path) -> str:
     """The SHA-256 of the weights: that of the file, or of all its shards one after the other."""
-    sha = hashlib.sha256()
-    for path in weight_files(folder):
-        with path.open("rb") as file:
-            while chunk := file.read(1 << 20):
-                sha.update(chunk)
-    return sha.hexdigest()
+    return file_digest(*weight_files(folder))
 
 
 def _check(file: Path) -> None:

@@ -10,7 +10,6 @@ place unless every file has the SHA-256 written down here.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import shutil
 import sys
 import tempfile
@@ -18,6 +17,8 @@ import zipfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+from rectifid_core.digest import file_digest
 
 FOLDER = Path("models", "insightface", "models")
 
@@ -141,13 +142,7 @@ def _check(folder: Path, files: Mapping[str, str]) -> None:
 
 def _digest(path: Path) -> str | None:
     """The SHA-256 of a file, None where there is none."""
-    if not path.is_file():
-        return None
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+    return file_digest(path) if path.is_file() else None
 
 
 def main(arguments: list[str]) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +12,7 @@ from comfy.model_management import get_torch_device, load_models_gpu, unet_offlo
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
+from ...rectifid_core.digest import file_digest
 from ...rectifid_core.discriminator import Discriminator, EmbeddingDiscriminator
 from ...rectifid_core.identity import Identity, encode_identity
 from ...rectifid_core.identity_file import load_identity
@@ -49,11 +49,10 @@ def load_discriminator(
     path: Path, size: int = 0, kind: type[EmbeddingDiscriminator] = EmbeddingDiscriminator, **settings: Any
 ) -> HostedDiscriminator:
     """The recogniser of an ONNX file; ``size`` 0 reads the input size from it, ``settings`` are its ``kind``'s."""
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
     with torch.inference_mode(False):  # what is made here takes part in a gradient later
         network = load_onnx(path)
         return HostedDiscriminator(
-            kind(network, name=path.stem, digest=digest, input_size=size or input_size(path), **settings)
+            kind(network, name=path.stem, digest=file_digest(path), input_size=size or input_size(path), **settings)
         )
 
 
