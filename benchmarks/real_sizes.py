@@ -12,7 +12,7 @@ what does not fit is left at it, and said so.  The peak is the weights of all ne
 an iteration take at one time.  On a GPU, its own figure stands beside it.  The floor is the time of the FLOPs that no
 iteration can do without, at the device's quickest matrix product (see `floor.py`).
 
-Results are kept by (model, side, dtype, VAE, gradient, machine), so that another machine adds its rows.
+Results are kept by (model, side, dtype, VAE, gradient, card, machine), so that another machine adds its rows.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ import subprocess
 import sys
 import tempfile
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from datetime import date
 from pathlib import Path
 from statistics import median
@@ -163,17 +165,20 @@ def measure(
     recogniser: Path,
     vae: str = "KL",
     rate: float = 0.0,
+    card: float | None = None,
 ) -> dict[str, Any]:
     """A row of the results; with ``rate`` 0 it is counted and not run.
 
     rate: FLOPs per second of the device in this type.
+    card: GiB of a GPU, into which a gradient that fits itself shall fit; None: into what is free here.
     """
     import comfy.model_management as management
 
     device = management.get_torch_device()
     free = management.get_free_memory(device)
     job = Job(pack, model, side, DTYPES[dtype], gradient, recogniser, vae)
-    counted, least, setting = job.count()
+    with nullcontext() if card is None else a_card(pack, max(card * GIB - job.weights, 2**20)):
+        counted, least, setting = job.count()
     row = {
         "setting": setting,
         "steps": model.steps,
@@ -208,10 +213,26 @@ def measure(
     return row
 
 
+@contextmanager
+def a_card(pack, free: float) -> Iterator[None]:
+    """Inside, the host plans as for a GPU on which so many bytes are free once the weights are there."""
+    import comfy.model_management as management
+
+    def get_free_memory(device: Any = None, torch_free_too: bool = False) -> float | tuple[float, float]:
+        return (free, free) if torch_free_too else free
+
+    attribute = pack("nodes.host.autograd").attribute
+    with (
+        attribute(management, "get_free_memory", get_free_memory),
+        attribute(management, "pytorch_attention_flash_attention", lambda: True),
+    ):
+        yield
+
+
 # --- results --------------------------------------------------------------------------------------------------------
 
 
-KEY = ("model", "side", "dtype", "vae", "gradient")
+KEY = ("model", "side", "dtype", "vae", "gradient", "card")
 COLUMNS = tuple("model side type VAE gradient TFLOP least weights peak target time floor".split())
 
 
@@ -222,8 +243,8 @@ def table(rows: list[dict[str, Any]]) -> str:
         target, over = row.get("target"), row.get("target_over_floor")
         lines.append(
             (
-                *(str(row[name]) for name in KEY[:-1]),
-                row["gradient"] + ("" if row["setting"] == row["gradient"] else f" ({row['setting']})"),
+                *(str(row[name]) for name in KEY[:-2]),
+                _gradient(row),
                 *(f"{row[name] / 1e12:.1f}" for name in ("flops", "floor_flops")),
                 *(f"{row[name] / GIB:.2f}" for name in ("weights_bytes", "peak_bytes")),
                 f"{target['peak_gib']}: {_met(target)}" if target else "",
@@ -232,6 +253,12 @@ def table(rows: list[dict[str, Any]]) -> str:
             )
         )
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _gradient(row: dict[str, Any]) -> str:
+    if row["setting"] == row["gradient"]:
+        return row["gradient"]
+    return f"{row['gradient']}: {row['setting']}" + (f" ({row['card']:g} GiB)" if row["card"] else "")
 
 
 def _met(target: dict[str, Any]) -> str:
@@ -245,7 +272,7 @@ def keep(row: dict[str, Any], path: Path) -> list[dict[str, Any]]:
         return tuple(row[name] for name in (*KEY, "machine"))
 
     old = json.loads(path.read_text())["rows"] if path.exists() else []
-    rows = sorted({key(each): each for each in (*old, row)}.values(), key=key)
+    rows = sorted({key(each): each for each in (*old, row)}.values(), key=lambda row: tuple(map(str, key(row))))
     path.write_text(json.dumps({"rows": rows}, indent=1) + "\n")
     return rows
 
@@ -256,7 +283,7 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
 
     figure = Figure((9, 1 + 0.32 * len(rows)), layout="constrained")
     panel = figure.subplots()
-    names = [f"{row['model']} {row['side']}, {row['dtype']}, {row['vae']}, {row['gradient']}" for row in rows]
+    names = [f"{row['model']} {row['side']}, {row['dtype']}, {row['vae']}, {_gradient(row)}" for row in rows]
     places = range(len(rows))
     weights = [row["weights_bytes"] / GIB for row in rows]
     panel.barh(places, weights, color="lightgray", label="weights")
@@ -291,6 +318,7 @@ def main() -> None:
     parser.add_argument("--gradient", nargs="+", default=["full", "windowed", SMALLEST], help="the node's setting")
     parser.add_argument("--side", type=int, help="of the picture in pixels; without, what the model is made for")
     parser.add_argument("--iterations", type=int, default=3)
+    parser.add_argument("--card", type=float, help="GiB of a GPU for which auto, positive and straight are counted")
     parser.add_argument("--count", action="store_true", help="do not run, only count FLOPs and memory")
     arguments = parser.parse_args()
     if arguments.model is None:
@@ -320,8 +348,10 @@ def main() -> None:
                 recogniser=recogniser,
                 vae=arguments.vae,
                 rate=rate,
+                card=arguments.card,
             )
-            key = dict(zip(KEY, (arguments.model, side, arguments.dtype, arguments.vae, gradient), strict=True))
+            key = (arguments.model, side, arguments.dtype, arguments.vae, gradient, arguments.card)
+            key = dict(zip(KEY, key, strict=True))
             row = {**key, "machine": machine(device), "date": date.today().isoformat(), **measured}
             kept = keep(row, RESULTS / "real_sizes.json")
             plot(kept, RESULTS / "real_sizes.png")

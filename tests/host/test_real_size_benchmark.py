@@ -48,7 +48,7 @@ def test_a_tiny_model_runs(tiny, benchmarks):
     assert "not_run" not in row and len(row["seconds"]) == 1 and row["over_floor"] > 1
     # windowed runs each forward of the flow a second time
     assert row["floor_flops"] < row["flops"] < 1.5 * row["floor_flops"]
-    key = {"model": "tiny", "side": 64, "dtype": "fp32", "vae": "KL", "gradient": "windowed"}
+    key = {"model": "tiny", "side": 64, "dtype": "fp32", "vae": "KL", "gradient": "windowed", "card": None}
     assert "| tiny | 64 | fp32 | KL | windowed |" in benchmarks[0].table([{**key, **row}])
 
 
@@ -65,6 +65,14 @@ def test_the_full_gradient_takes_more_memory_and_fewer_operations(tiny):
     assert full["flops"] == full["floor_flops"] == windowed["floor_flops"] < windowed["flops"]
     assert full["peak_bytes"] >= windowed["peak_bytes"]
     assert "not_run" in full and "seconds" not in full
+
+
+def test_a_card_decides_what_auto_keeps(tiny, benchmarks):
+    small, large = tiny(gradient="auto", card=0.0), tiny(gradient="auto", card=24.0)
+    assert (small["setting"], large["setting"]) == ("checkpointed", "full")
+    assert small["peak_bytes"] < large["peak_bytes"]
+    key = {"model": "tiny", "side": 64, "dtype": "fp32", "vae": "KL", "gradient": "auto", "card": 24.0}
+    assert "| KL | auto: full (24 GiB) |" in benchmarks[0].table([{**key, **large}])
 
 
 def test_what_does_not_fit_is_said_and_not_run(tiny, benchmarks, monkeypatch):
@@ -89,7 +97,7 @@ def test_what_is_counted_is_what_a_run_takes(pack, parts, benchmarks):
 
 def test_rows_of_other_machines_stay(benchmarks, tmp_path):
     real_sizes, _ = benchmarks
-    key = {"model": "sd15", "side": 512, "dtype": "bf16", "vae": "KL", "gradient": "full"}
+    key = {"model": "sd15", "side": 512, "dtype": "bf16", "vae": "KL", "gradient": "full", "card": None}
     path = tmp_path / "results.json"
     real_sizes.keep({**key, "machine": "here", "n": 1}, path)
     real_sizes.keep({**key, "machine": "there", "n": 2}, path)
