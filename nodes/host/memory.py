@@ -12,6 +12,7 @@ from typing import Any
 
 import comfy.model_management
 import torch
+from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
 from comfy.model_patcher import ModelPatcher
 from comfy.sampler_helpers import estimate_memory
 from comfy.samplers import CFGGuider
@@ -22,13 +23,12 @@ from ...rectifid_core.gradient import windowed
 from ...rectifid_core.straight import straight
 from .checkpoint import checkpointed
 
-# Estimates, counted by operators in real size (`benchmarks/counting.py`).  What one block keeps for its backward, as a
-# part of what the host reserves for a whole forward: 0.22 for SDXL, 0.23 for SD 1.5, 0.33 for SD3, 0.64 for Z-Image by
-# an older host's reserve; what a decoder keeps, as a multiple of what the host reserves for its forward: 2.7 for the KL
-# VAEs; and what is left where blocks are checkpointed: 0.09 for Z-Image, 0.11 for SDXL, 0.18 for SD3, 0.29 for SD 1.5.
-_BLOCK = 0.4
-_DECODER = 3
-_CHECKPOINTED = 0.3
+# Estimates, counted by operators in real size (`benchmarks/counting.py`).  What a block keeps for its backward, as a
+# part of what the host reserves for a whole forward on a GPU: 0.22 for SDXL and 0.23 for SD 1.5; 0.33 for SD3, 0.39 for
+# Z-Image, 0.64 by an older host's reserve.  The same where blocks are checkpointed: 0.02 for SDXL, 0.07 for SD 1.5,
+# 0.06 for SD3 and Z-Image.  What a KL decoder keeps, as a multiple of what the host reserves for a decode: 2.7 and 1.
+_UNET_BLOCK, _BLOCK, _CHECKPOINTED_BLOCK = 0.25, 0.4, 0.07
+_DECODER, _CHECKPOINTED_DECODER = 3, 1
 _SHARE = 0.9  # of the free memory, which is planned with
 
 
@@ -91,15 +91,17 @@ class Needs:
 
     def __init__(self, guider: CFGGuider, vae: VAE, shape: torch.Size, share: float = 1.0):
         self._forward, _ = estimate_memory(guider.model_patcher, shape, guider.conds)
-        self._window = share * _BLOCK * _blocks(guider.model_patcher.model.diffusion_model) * self._forward
+        network = guider.model_patcher.model.diffusion_model
+        self._blocks = share * _blocks(network) * self._forward
+        self._block = _UNET_BLOCK if isinstance(network, UNetModel) else _BLOCK
         decoded = [shape[0], vae.latent_channels, *([1] * (vae.latent_dim - 2)), *shape[-2:]]
         self._decode = vae.memory_used_decode(decoded, vae.vae_dtype)
 
     def of(self, setting: Setting) -> float:
         if setting is UNGUIDED:
             return self._forward + self._decode
-        share = _CHECKPOINTED if setting.checkpointed else 1
-        window, decoder = share * self._window, share * _DECODER * self._decode
+        window = self._blocks * (_CHECKPOINTED_BLOCK if setting.checkpointed else self._block)
+        decoder = self._decode * (_CHECKPOINTED_DECODER if setting.checkpointed else _DECODER)
         if setting.kept is None:
             return self._forward + decoder
         return self._forward + (setting.kept * window + decoder if setting.kept else max(window, decoder))
