@@ -38,6 +38,8 @@ def pretended_gpu(monkeypatch, patchers: list[ModelPatcher]) -> Iterator[None]:
     monkeypatch.setattr(management, "cpu_state", management.CPUState.GPU)
     monkeypatch.setattr(management, "vram_state", management.VRAMState.NORMAL_VRAM)
     monkeypatch.setattr(management, "soft_empty_cache", lambda force=False: None)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda device=None: None)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: GPU.index)
     monkeypatch.setattr(nn.Module, "to", _to)
     monkeypatch.setattr(torch.autograd, "grad", _ones)
     monkeypatch.setitem(fake_impls.op_implementations_dict, torch.ops.aten._local_scalar_dense.default, _one)
