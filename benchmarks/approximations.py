@@ -1,15 +1,15 @@
 """What do shortcuts cost in likeness, where the gradient or the picture that is judged is only nearly right?
 
-    COMFYUI_PATH=... python benchmarks/small_decoder.py     # once, 20 minutes
+    COMFYUI_PATH=... python benchmarks/small_decoder.py     # once, 10 minutes
     COMFYUI_PATH=... python benchmarks/approximations.py
 
 `cfg`: the sampler node on the embedded model, with cfg, and the gradient exact or through the positive prompt only; one
 core's time.  The embedded flow has learned its prompts' guidance and draws without cfg, so that more of it costs it
 something of the prompt, guided or not.
 
-`decoder`: the loop sees its pictures through a TAESD decoder, always or in the first half of the iterations; whoever
-guides sees nothing of the embedded VAE's picture then, of which the judge is asked.  No time is measured, since the
-embedded decoder is as small as a TAESD; `real_sizes.py` has what is to be had.
+`decoder`: the loop sees its pictures through a small decoder, which is to the embedded VAE what a TAESD is to a large
+one, always or in the first half of the iterations.  Whoever guides sees nothing of the embedded VAE's picture then, of
+which the judge is asked.  What a TAESD spares is in `real_sizes.py`: the embedded VAE is hardly larger than one.
 
 Both are asked with new identities, 4 views, scale 2, and judged by a recogniser that did not guide.
 """
@@ -35,7 +35,7 @@ from rectifid_core.solver import solve
 
 ITERATIONS, VIEWS, SCALE = 20, 4, 2.0
 CFGS, GRADIENTS = (1.5, 3.0), ("full", "positive", "straight")
-DECODERS = {"embedded": 0, "TAESD, then embedded": ITERATIONS // 2, "TAESD": ITERATIONS + 1}  # so often the small one
+DECODERS = {"embedded": 0, "small, then embedded": ITERATIONS // 2, "small": ITERATIONS + 1}  # so often the small one
 
 
 def judged(world: World, images: Tensor, triples: Triples) -> dict[str, float]:

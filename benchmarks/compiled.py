@@ -15,6 +15,7 @@ import time
 from datetime import date
 
 import torch
+import torch._inductor.config
 from floor import ITERATIONS, RESULTS, Hosted
 from measure import ratio, seconds
 from world import Triples, machine
@@ -28,6 +29,7 @@ def measure(repeats: int) -> dict:
     host = Hosted(triples.prompts[0], triples.references)
     from comfy_extras.nodes_torch_compile import TorchCompileModel
 
+    torch._inductor.config.force_disable_caches = True  # of earlier runs
     compiled = TorchCompileModel.execute(host.model, "inductor")[0]
     start = time.perf_counter()
     for gradient in GRADIENTS:
