@@ -20,31 +20,22 @@ import argparse
 import json
 import time
 from datetime import date
+from itertools import chain, repeat
 from statistics import mean
 
 import small_decoder
 import torch
 from floor import Hosted
-from identity import RESULTS, Each, save, yardstick
+from identity import RESULTS, save, yardstick
+from rules import VIEWS, Race
 from torch import Tensor
-from world import Triples, World, machine, similarity
+from world import Triples, World, machine
 
-from rectifid_core.guidance import IdentityGuidance
-from rectifid_core.identity import encode_identity
 from rectifid_core.solver import solve
 
-ITERATIONS, VIEWS, SCALE = 20, 4, 2.0
+ITERATIONS, SCALE = 20, 2.0
 CFGS, GRADIENTS = (1.5, 3.0), ("full", "positive", "straight")
 DECODERS = {"embedded": 0, "small, then embedded": ITERATIONS // 2, "small": ITERATIONS + 1}  # so often the small one
-
-
-def judged(world: World, images: Tensor, triples: Triples) -> dict[str, float]:
-    judge = similarity(world.judge, images, triples.references)
-    return {
-        "judge": judge.mean().item(),
-        "judge_sem": (judge.std() / len(judge) ** 0.5).item(),
-        "prompt": world.prompt_accuracy(images, triples.scenes, triples.named).mean().item(),
-    }
 
 
 # --- cfg ------------------------------------------------------------------------------------------------------------
@@ -78,11 +69,11 @@ class Node:
         return torch.cat(images), seconds
 
 
-def with_cfg(world: World, triples: Triples) -> list[dict]:
-    node, rows = Node(triples), []
+def with_cfg(race: Race) -> list[dict]:
+    node, rows = Node(race.triples), []
     for cfg in CFGS:
         images, _ = node.pictures(cfg=cfg, iterations=0)
-        rows.append({"cfg": cfg, "gradient": "unguided", **judged(world, images, triples)})
+        rows.append({"cfg": cfg, "gradient": "unguided", **race.judged(images)})
         for gradient in GRADIENTS:
             images, seconds = node.pictures(cfg=cfg, gradient=gradient, iterations=ITERATIONS)
             rows.append(
@@ -90,7 +81,7 @@ def with_cfg(world: World, triples: Triples) -> list[dict]:
                     "cfg": cfg,
                     "gradient": gradient,
                     "seconds_per_iteration": mean(seconds),
-                    **judged(world, images, triples),
+                    **race.judged(images),
                 }
             )
             print(rows[-1], flush=True)
@@ -100,32 +91,23 @@ def with_cfg(world: World, triples: Triples) -> list[dict]:
 # --- the decoder ----------------------------------------------------------------------------------------------------
 
 
-def with_decoders(world: World, triples: Triples) -> list[dict]:
-    small, rows = small_decoder.trained(), []
+def with_decoders(race: Race) -> list[dict]:
+    world, small, rows = race.world, small_decoder.trained(), []
     z = small_decoder.latents(world, small_decoder.VALIDATION, 64)
     psnr = small_decoder.psnr(world, small, z)
     for name, often in DECODERS.items():
-        seen = [0]
-
-        def decode(z: Tensor, often: int = often, seen: list[int] = seen) -> Tensor:
-            """The small one for the first so many pictures."""
-            seen[0] += 1
-            return small(z) if seen[0] <= often else world.decode(z)
-
-        energy = Each(
-            [IdentityGuidance(encode_identity(world.guide, [x])).energy(VIEWS, 0) for x in triples.references]
-        )
+        decoders = chain(repeat(small, often), repeat(world.decode))
         run = solve(
-            world.flow(triples.prompts),
-            decode,
-            energy,
-            triples.noise,
+            race.flow,
+            lambda z, decoders=decoders: next(decoders)(z),
+            race.energy(),
+            race.triples.noise,
             iterations=ITERATIONS,
             scale=SCALE,
             gradient="full",
         )
         *_, last = run
-        rows.append({"decoder": name, "psnr": psnr, **judged(world, world.decode(last.latent), triples)})
+        rows.append({"decoder": name, "psnr": psnr, **race.judged(world.decode(last.latent))})
         print(rows[-1], flush=True)
     return rows
 
@@ -144,9 +126,10 @@ def main() -> None:
     results = json.loads(path.read_text()) if path.exists() else {}
     results |= {"machine": machine(), "n": arguments.n, "iterations": ITERATIONS, "views": VIEWS, "scale": SCALE}
     results["ceiling"] = yardstick(world, triples)
+    race = Race(world, triples)
     for name, measure in PARTS.items():
         if arguments.only in (None, name):
-            results[name] = {"date": date.today().isoformat(), "rows": measure(world, triples)}
+            results[name] = {"date": date.today().isoformat(), "rows": measure(race)}
             save(results, path)
 
 

@@ -59,7 +59,7 @@ class _Counter(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
         if func is aten._local_scalar_dense.default:  # there is no content to read
-            return _one(args[0].dtype)
+            return one(args[0].dtype)
         kwargs = kwargs or {}
         result = func(*args, **kwargs)
         name = func._overloadpacket
@@ -86,5 +86,6 @@ class _Counter(TorchDispatchMode):
         self._now -= size
 
 
-def _one(dtype: torch.dtype) -> bool | int | float:
+def one(dtype: torch.dtype) -> bool | int | float:
+    """What is read from a tensor of this type that has no content."""
     return True if dtype is torch.bool else 1.0 if dtype.is_floating_point else 1

@@ -119,14 +119,16 @@ class Race:
             noise, _ = best_noise(self.flow, self.world.decode, self.energy, self.noises(count))
         yield from solve(self.flow, self.world.decode, self.energy(), noise, iterations=iterations, **settings)
 
-    def judged(self, best: Best) -> dict[str, float]:
+    def _best(self, best: Best) -> dict[str, float]:
+        return {**self.judged(best.image), "guide": best.similarity.mean().item()}
+
+    def judged(self, images: Tensor) -> dict[str, float]:
         triples = self.triples
-        judge = similarity(self.world.judge, best.image, triples.references)
-        prompt = self.world.prompt_accuracy(best.image, triples.scenes, triples.named)
+        judge = similarity(self.world.judge, images, triples.references)
+        prompt = self.world.prompt_accuracy(images, triples.scenes, triples.named)
         return {
             "judge": judge.mean().item(),
             "judge_sem": (judge.std() / len(judge) ** 0.5).item(),
-            "guide": best.similarity.mean().item(),
             "prompt": prompt.mean().item(),
         }
 
@@ -138,13 +140,13 @@ class Race:
                 clock, best = Clock(), Best()
                 for iterate in self.iterates(settings, updates):
                     best.update(iterate)
-                points.append({"iterations": updates, "seconds": clock.stop(), **self.judged(best)})
+                points.append({"iterations": updates, "seconds": clock.stop(), **self._best(best)})
         else:
             clock, best = Clock(), Best()
             for iterate in self.iterates(settings, MOST):
                 best.update(iterate)
                 now = clock.stop()
-                points.append({"iterations": iterate.number, "seconds": now, **self.judged(best)})
+                points.append({"iterations": iterate.number, "seconds": now, **self._best(best)})
                 if now > seconds * len(self.triples):
                     break
                 clock.go()

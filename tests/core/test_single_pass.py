@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from worlds import SIZE, CurvedEnergy, CurvedFlow, GaussianFlow, QuadraticEnergy, covariance, flat_image, normal
+from worlds import SIZE, CurvedEnergy, CurvedFlow, GaussianFlow, Plain, QuadraticEnergy, covariance, flat_image, normal
 
 from rectifid_core.single_pass import share_out
 from rectifid_core.solver import Best, solve
@@ -94,15 +94,5 @@ def test_updates_are_shared_out(updates, windows, last, shares):
 
 
 def test_a_flow_that_cannot_foresee_its_end():
-    class Plain:
-        def __len__(self):
-            return 2
-
-        def step(self, k, z):
-            return z
-
-        def weight(self, k):
-            return 1.0
-
     with pytest.raises(TypeError, match="foresee its end.*choose another update rule"):
         run(Plain())

@@ -7,7 +7,7 @@ from dataclasses import astuple
 
 import pytest
 import torch
-from worlds import CurvedEnergy, CurvedFlow, normal
+from worlds import CurvedEnergy, CurvedFlow, Plain, normal
 
 from rectifid_core.gradient import NonFiniteGradientError, full, windowed
 from rectifid_core.interfaces import Observation
@@ -244,19 +244,6 @@ def test_a_cut_gradient_is_named():
             run(decode=lambda z: decode(z.detach()), gradient=gradient)
 
 
-class Plain:
-    """A flow without end velocities."""
-
-    def __len__(self):
-        return 1
-
-    def step(self, k, z):
-        return z
-
-    def weight(self, k):
-        return 1.0
-
-
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -312,21 +299,11 @@ def test_best_is_kept_for_each_sample():
 def test_what_begins_later_is_measured_by_how_it_began():
     """Its residual rises from 0, falls, and then grows a little: that is not divergence."""
 
-    class Still:
-        def __len__(self):
-            return 1
-
-        def step(self, k, z):
-            return z
-
-        def weight(self, k):
-            return 1.0
-
     pull = [0.0, 10.0, 3.0, 3.1, 3.2, 3.3, 11.0, 12.0, 13.0]
 
     def energy(image, iteration):
         energy = pull[min(iteration, len(pull) - 1)] * image.flatten(1).sum(dim=1)
         return Observation(energy, -energy.detach())
 
-    iterates = run(Still(), decode=lambda z: z, energy=energy, iterations=len(pull), clip=False)
+    iterates = run(Plain(), decode=lambda z: z, energy=energy, iterations=len(pull), clip=False)
     assert [bool(iterate.diverging.any()) for iterate in iterates] == [False] * 6 + [True] * 4

@@ -18,6 +18,19 @@ def normal(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(*shape, generator=rng(seed), dtype=torch.float64)
 
 
+class Plain:
+    """A flow of one window that changes nothing, and knows nothing beyond what every flow must."""
+
+    def __len__(self):
+        return 1
+
+    def step(self, k, z):
+        return z
+
+    def weight(self, k):
+        return 1.0
+
+
 def covariance(seed: int, low: float, high: float) -> Tensor:
     """A full symmetric matrix with eigenvalues evenly from low to high."""
     q, _ = torch.linalg.qr(normal(SIZE, SIZE, seed=seed))

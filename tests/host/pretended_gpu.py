@@ -13,6 +13,7 @@ from typing import Any
 import comfy.model_management as management
 import torch
 from comfy.model_patcher import ModelPatcher
+from counting import one
 from torch import Tensor, nn
 from torch._subclasses import fake_impls
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -42,7 +43,11 @@ def pretended_gpu(monkeypatch, patchers: list[ModelPatcher]) -> Iterator[None]:
     monkeypatch.setattr(torch.cuda, "current_device", lambda: GPU.index)
     monkeypatch.setattr(nn.Module, "to", _to)
     monkeypatch.setattr(torch.autograd, "grad", _ones)
-    monkeypatch.setitem(fake_impls.op_implementations_dict, torch.ops.aten._local_scalar_dense.default, _one)
+    monkeypatch.setitem(
+        fake_impls.op_implementations_dict,
+        torch.ops.aten._local_scalar_dense.default,
+        lambda mode, func, tensor: one(tensor.dtype),
+    )
     for patcher in patchers:
         patcher.load_device = GPU
         patcher.model.requires_grad_(False)
@@ -72,7 +77,3 @@ def _there(tensor: Tensor, device: Any, dtype: torch.dtype | None) -> Tensor:
 
 def _ones(output: Tensor, inputs: Any, *args: Any, **options: Any) -> list[Tensor]:
     return [torch.ones_like(each) for each in ([inputs] if isinstance(inputs, Tensor) else inputs)]
-
-
-def _one(mode: Any, func: Any, tensor: Tensor) -> bool | int | float:
-    return True if tensor.dtype is torch.bool else 1.0 if tensor.dtype.is_floating_point else 1

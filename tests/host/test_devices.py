@@ -9,7 +9,7 @@ import comfy.sd
 import pytest
 import torch
 
-sys.path.append(str(Path(__file__).parent))  # nothing of the host is shadowed
+sys.path += [str(Path(__file__).parent), str(Path(__file__).parents[2] / "benchmarks")]  # nothing is shadowed
 from pretended_gpu import GPU, pretended_gpu  # noqa: E402
 
 MASK = torch.zeros(1, 64, 64)
