@@ -31,7 +31,7 @@ from rules import VIEWS, Race
 from torch import Tensor
 from world import Triples, World, machine
 
-from rectifid_core.solver import solve
+from rectifid_core.solver.solve import solve
 
 ITERATIONS, SCALE = 20, 2.0
 CFGS, GRADIENTS = (1.5, 3.0), ("full", "positive", "straight")
@@ -46,7 +46,7 @@ class Node:
 
     def __init__(self, triples: Triples):
         self.host = Hosted(triples.prompts[0], triples.references[:1])
-        discriminators = self.host.pack("nodes.host.discriminator")
+        discriminators = self.host.pack("nodes.host.networks.discriminators")
         encode = self.host.encode
         self.questions = [
             {

@@ -55,7 +55,7 @@ class Ours:
     def __init__(self, pack: Path):
         import torch
 
-        from rectifid_core.faces import load_face_discriminator
+        from rectifid_core.discriminators.faces.discriminator import load_face_discriminator
 
         self.torch = torch
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -161,7 +161,6 @@ def peak_memory(what: str, pack: Path, images: list[Path]) -> dict[str, float]:
         return {"process": high_water()}
     if what == "imports":
         import insightface.app  # noqa: F401
-
         import rectifid_core.faces  # noqa: F401
 
         return {"process": high_water()}
@@ -299,7 +298,7 @@ def main() -> None:
 
     from world import machine
 
-    from rectifid_core.face_pack import read_pack
+    from rectifid_core.discriminators.faces.pack import read_pack
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     results = {"machine": machine(), "cores_used": cores, "images": len(images), "repeats": arguments.repeats}

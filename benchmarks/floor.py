@@ -112,9 +112,9 @@ class Core:
     def __init__(self):
         from world import Triples, World
 
-        from rectifid_core.guidance import IdentityGuidance
-        from rectifid_core.identity import encode_identity
-        from rectifid_core.views import Views
+        from rectifid_core.guidance.identity import IdentityGuidance
+        from rectifid_core.identity.encoding import encode_identity
+        from rectifid_core.images.views import Views
 
         world, triple = World(), Triples.draw(1, "evaluation")
         self.prompt, self.reference, self.noise = triple.prompts[0], triple.references, triple.noise
@@ -130,7 +130,7 @@ class Core:
         return seconds(lambda: bare(self.flow, self.decode, self.see, self.noise, ITERATIONS))
 
     def solve(self) -> float:
-        from rectifid_core.solver import solve
+        from rectifid_core.solver.solve import solve
 
         energy = self.guidance.energy(VIEWS, 0)
         run = solve(self.flow, self.decode, energy, self.noise, iterations=ITERATIONS, gradient=GRADIENT)
@@ -144,12 +144,14 @@ class Hosted:
         self.pack = hosted.load("cpu")
         import nodes as host_nodes
 
-        loader = self.pack("nodes.discriminators").LoadEmbeddingDiscriminator
+        loader = self.pack("nodes.discriminators.embedding").LoadEmbeddingDiscriminator
         self.model, clip, vae = self.pack("nodes.demo").LoadDemoModel.execute().result
         self.eye = loader.execute(**hosted.defaults(loader))[0]
-        self.identity = self.pack("nodes.host.discriminator").encode_images(self.eye, reference.movedim(1, -1))
-        self.views = self.pack("rectifid_core.views").Views(VIEWS, 0)
-        node = self.pack("nodes.sampler").AnchoredRectifiedSampler
+        self.identity = self.pack("nodes.host.networks.discriminators").encode_images(
+            self.eye, reference.movedim(1, -1)
+        )
+        self.views = self.pack("rectifid_core.images.views").Views(VIEWS, 0)
+        node = self.pack("nodes.sampling.sampler").AnchoredRectifiedSampler
         self.encode = lambda text: host_nodes.CLIPTextEncode().encode(clip, text)[0]
         inputs = {
             **hosted.defaults(node),

@@ -18,11 +18,12 @@ import torch
 from measure import peak_bytes, seconds
 from world import Triples, World, machine
 
-from rectifid_core.discriminator import EmbeddingDiscriminator
-from rectifid_core.guidance import IdentityGuidance, combine
-from rectifid_core.identity import encode_identity
-from rectifid_core.several import Share
-from rectifid_core.solver import solve
+from rectifid_core.discriminators.base import EmbeddingDiscriminator
+from rectifid_core.guidance.combination import combine
+from rectifid_core.guidance.identity import IdentityGuidance
+from rectifid_core.guidance.weighted_sum import Share
+from rectifid_core.identity.encoding import encode_identity
+from rectifid_core.solver.solve import solve
 
 RESULTS = Path(__file__).parent / "results"
 USUAL = {"windows": 4, "side": 128, "subjects": 1, "batch": 1, "views": 4}

@@ -18,7 +18,10 @@ PACK = "rectifid_hosted"
 
 
 def load(device: str = "auto") -> Callable[[str], ModuleType]:
-    """``load()("nodes.sampler")`` is that module of the pack; device: "cpu", or "auto" for what the host finds."""
+    """``load()("nodes.sampling.sampler")`` is that module of the pack.
+
+    device: "cpu", or "auto" for what the host finds.
+    """
     host = os.environ["COMFYUI_PATH"]
     # the host's `nodes`, not the pack's
     sys.path[:] = [host, *(entry for entry in sys.path if Path(entry or ".").resolve() != ROOT)]
@@ -48,7 +51,7 @@ def at_the_solver(pack: Callable[[str], ModuleType], run: Callable[[], object], 
     def solve(*arguments, **settings):
         raise _Answer(probe(*arguments, **settings))
 
-    with pack("nodes.host.autograd").attribute(pack("nodes.host.sampler"), "solve", solve):
+    with pack("nodes.host.gradient.autograd").attribute(pack("nodes.host.run.sampler"), "solve", solve):
         try:
             run()
         except _Answer as answer:

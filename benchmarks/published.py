@@ -23,9 +23,9 @@ from measure import peak_bytes
 from torch import Tensor
 from world import Triples, World, machine, similarity
 
-from rectifid_core.guidance import IdentityGuidance
-from rectifid_core.identity import encode_identity
-from rectifid_core.solver import Best, solve
+from rectifid_core.guidance.identity import IdentityGuidance
+from rectifid_core.identity.encoding import encode_identity
+from rectifid_core.solver.solve import Best, solve
 
 RESULTS = Path(__file__).parent / "results"
 ITERATIONS = 20

@@ -102,13 +102,13 @@ class Job:
             self.vae = comfy.sd.VAE(sd=VAES[vae](model.channels, "meta").state_dict(), dtype=dtype)
         if self.model.model.manual_cast_dtype not in (None, dtype):  # a CPU is thought to be slow in half precision
             self.model.set_model_compute_dtype(dtype)
-        discriminators = pack("nodes.host.discriminator")
+        discriminators = pack("nodes.host.networks.discriminators")
         eye = discriminators.load_discriminator(recogniser, box=BOX)
         generator = torch.Generator().manual_seed(0)
         identity = discriminators.encode_images(eye, [torch.rand(256, 256, 3, generator=generator)])
         pooled = {} if model.pooled is None else {"pooled_output": torch.zeros(1, model.pooled)}
         prompt = [[torch.randn(1, *model.context, generator=generator), pooled]]
-        self.node = pack("nodes.sampler").AnchoredRectifiedSampler
+        self.node = pack("nodes.sampling.sampler").AnchoredRectifiedSampler
         self.inputs = {
             **hosted.defaults(self.node),
             "model": self.model,
@@ -130,7 +130,7 @@ class Job:
 
     def count(self) -> tuple[Cost, int, str]:
         """Of an iteration, the FLOPs that none can do without, and what the gradient came to."""
-        solve = self.pack("rectifid_core.solver").solve
+        solve = self.pack("rectifid_core.solver.solve").solve
 
         def probe(flow, decode, energy, z0, **settings) -> tuple[Cost, int, str]:
             name = settings["gradient"].name
@@ -221,7 +221,7 @@ def a_card(pack, free: float) -> Iterator[None]:
     def get_free_memory(device: Any = None, torch_free_too: bool = False) -> float | tuple[float, float]:
         return (free, free) if torch_free_too else free
 
-    attribute = pack("nodes.host.autograd").attribute
+    attribute = pack("nodes.host.gradient.autograd").attribute
     with (
         attribute(management, "get_free_memory", get_free_memory),
         attribute(management, "pytorch_attention_flash_attention", lambda: True),

@@ -23,12 +23,12 @@ from identity import RESULTS, Each, save, yardstick
 from torch import Tensor
 from world import Triples, World, machine, similarity
 
-from rectifid_core.gradient import observe, trajectory
-from rectifid_core.guidance import IdentityGuidance
-from rectifid_core.identity import encode_identity
+from rectifid_core.guidance.identity import IdentityGuidance
+from rectifid_core.identity.encoding import encode_identity
 from rectifid_core.interfaces import Decoder, Energy, Flow
-from rectifid_core.per_sample import spread
-from rectifid_core.solver import Best, Iterate, solve
+from rectifid_core.solver.batched import spread
+from rectifid_core.solver.gradient import observe, trajectory
+from rectifid_core.solver.solve import Best, Iterate, solve
 
 VIEWS = 4
 SHOWN = (0.5, 0.7, 1.15)  # seconds, at which the table is read

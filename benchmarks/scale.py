@@ -19,11 +19,11 @@ from identity import RESULTS, Each
 from torch import Tensor
 from world import Triples, World, machine, similarity
 
-from rectifid_core.discriminator import EmbeddingDiscriminator
-from rectifid_core.guidance import IdentityGuidance
-from rectifid_core.identity import encode_identity
-from rectifid_core.regions import Region
-from rectifid_core.solver import Best, solve
+from rectifid_core.discriminators.base import EmbeddingDiscriminator
+from rectifid_core.guidance.identity import IdentityGuidance
+from rectifid_core.identity.encoding import encode_identity
+from rectifid_core.images.regions import Region
+from rectifid_core.solver.solve import Best, solve
 
 SIDES = (16, 20, 24)  # of the latent; 8 pixels each
 PORTRAIT = 128

@@ -23,10 +23,11 @@ from identity import Each
 from torch import Tensor
 from world import Couples, World, machine, panel_similarity
 
-from rectifid_core.guidance import IdentityGuidance, combine
-from rectifid_core.identity import encode_identity
-from rectifid_core.several import Share
-from rectifid_core.solver import Best, solve
+from rectifid_core.guidance.combination import combine
+from rectifid_core.guidance.identity import IdentityGuidance
+from rectifid_core.guidance.weighted_sum import Share
+from rectifid_core.identity.encoding import encode_identity
+from rectifid_core.solver.solve import Best, solve
 
 RESULTS = Path(__file__).parent / "results"
 AT = (0, 5, 10, 20, 40, 100)

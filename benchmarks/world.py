@@ -27,9 +27,9 @@ from text_encoder import TextEncoder  # noqa: E402
 from train_flow import WINDOWS, Tokens, Velocity, shift  # noqa: E402
 from train_recognisers import by_attribute  # noqa: E402
 
-from rectifid_core.onnx_network import load_onnx  # noqa: E402
-from rectifid_core.panels import PanelDiscriminator  # noqa: E402
-from rectifid_core.regions import whole  # noqa: E402
+from rectifid_core.discriminators.panels import PanelDiscriminator  # noqa: E402
+from rectifid_core.images.regions import whole  # noqa: E402
+from rectifid_core.networks.onnx import load_onnx  # noqa: E402
 
 WEIGHTS = ROOT / "demo" / "weights"
 SEEDS = {"evaluation": EVALUATION, "tuning": TUNING}

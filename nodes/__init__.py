@@ -1,19 +1,23 @@
 """What a user sees: a module per shelf of the node menu.  Nodes declare and delegate."""
 
-from .color import ColorGuidance
 from .demo import DrawDemoPortrait, LoadDemoModel, LoadDemoVision
-from .discriminators import LoadEmbeddingDiscriminator
-from .faces import DescribeFaceIdentity, LoadFaceDiscriminator
-from .families import ModelSamplingPeRFlow, ModelSamplingRectifiedFlow
-from .guidance import CombineGuidance, LimitGuidance
-from .identity import EncodeReferenceIdentity, IdentityGuidance, LoadIdentity, MeasureIdentity, SaveIdentity
-from .prompts import EncodePromptBatch
-from .report import PlotConvergence
-from .sampler import AnchoredRectifiedSampler, AnchoredSampler
-from .seed import FindSeed
-from .segmentation import SegmentationGuidance
-from .style import StyleGuidance
-from .subjects import LoadSubjectDiscriminator
+from .discriminators.embedding import LoadEmbeddingDiscriminator
+from .discriminators.faces import LoadFaceDiscriminator
+from .discriminators.subjects import LoadSubjectDiscriminator
+from .guidance.color import ColorGuidance
+from .guidance.combine import CombineGuidance, LimitGuidance
+from .guidance.identity import IdentityGuidance
+from .guidance.segmentation import SegmentationGuidance
+from .guidance.style import StyleGuidance
+from .identity.describe import DescribeFaceIdentity
+from .identity.encode import EncodeReferenceIdentity
+from .identity.files import LoadIdentity, SaveIdentity
+from .identity.measure import MeasureIdentity
+from .models.families import ModelSamplingPeRFlow, ModelSamplingRectifiedFlow
+from .sampling.prompts import EncodePromptBatch
+from .sampling.report import PlotConvergence
+from .sampling.sampler import AnchoredRectifiedSampler, AnchoredSampler
+from .sampling.seed import FindSeed
 
 NODES = [
     LoadFaceDiscriminator,

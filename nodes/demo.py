@@ -7,7 +7,7 @@ import torch
 from comfy_api.latest import io
 
 from ..demo.portrait import draw_portrait
-from .host import demo
+from .host.networks import demo
 
 CATEGORY = "RectifID/demo"
 

@@ -12,7 +12,7 @@ from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
-from .reach import Reach
+from .scope import Reach
 
 
 @runtime_checkable

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from rectifid_core.digest import file_digest
+from rectifid_core.networks.digest import file_digest
 
 FOLDER = Path("models", "insightface", "models")
 

@@ -15,8 +15,8 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 from torch import Tensor
 
-from rectifid_core.face_runtime import as_bgr
-from rectifid_core.regions import Region
+from rectifid_core.discriminators.faces.runtime import as_bgr
+from rectifid_core.images.regions import Region
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SHARED = Path(os.environ.get("RECTIFID_SHARED", REPOSITORY.parent / "shared")) / "data"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from worlds import rng
 
-from rectifid_core.discriminator import EmbeddingDiscriminator
-from rectifid_core.regions import Region
+from rectifid_core.discriminators.base import EmbeddingDiscriminator
+from rectifid_core.images.regions import Region
 
 LEFT, RIGHT = Region((0, 0, 12, 12), 0.9), Region((12, 4, 24, 16), 0.8)
 NEAR_RIGHT = Region((11, 5, 23, 17), 0.7)

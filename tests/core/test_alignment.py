@@ -10,8 +10,8 @@ import torch
 from photos import PORTRAITS, group_photo, norm_crop, portrait, real_pack
 from worlds import rng
 
-from rectifid_core.alignment import TEMPLATE, align, similarity_transform, template
-from rectifid_core.face_detector import FaceDetector
+from rectifid_core.discriminators.faces.alignment import TEMPLATE, align, similarity_transform, template
+from rectifid_core.discriminators.faces.detector import FaceDetector
 
 
 def moved(points, a, b):

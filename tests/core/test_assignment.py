@@ -12,12 +12,12 @@ from scripted import FAINT, LEFT, NEAR_RIGHT, RIGHT, Scripted
 from test_demo import WEIGHTS, needs_weights, new_people
 from worlds import normal
 
-from rectifid_core.assignment import MARGIN, GroupTracker, assign
-from rectifid_core.discriminator import EmbeddingDiscriminator
-from rectifid_core.faces import load_face_discriminator
-from rectifid_core.identity import encode_identity
-from rectifid_core.onnx_network import load_onnx
-from rectifid_core.regions import Region
+from rectifid_core.discriminators.base import EmbeddingDiscriminator
+from rectifid_core.discriminators.faces.discriminator import load_face_discriminator
+from rectifid_core.guidance.assignment import MARGIN, GroupTracker, assign
+from rectifid_core.identity.encoding import encode_identity
+from rectifid_core.images.regions import Region
+from rectifid_core.networks.onnx import load_onnx
 
 RED, GREEN, BLUE = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
 BELOW = Region((0, 14, 10, 24), 0.7)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from rectifid_core.choice import choose
-from rectifid_core.regions import Region, box_of, overlap, whole
+from rectifid_core.identity.selection import choose
+from rectifid_core.images.masks import box_of
+from rectifid_core.images.regions import Region, overlap, whole
 
 SIZE = (100, 200)  # height, width
 LARGE, LEFT, CENTRAL = (

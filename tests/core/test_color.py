@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from rectifid_core.color import ColorEnergy, ColorGuidance, oklab
+from rectifid_core.guidance.color import ColorEnergy, ColorGuidance, oklab
 
 
 def picture(height: int = 12, width: int = 10, seed: int = 0, dtype=torch.float32) -> torch.Tensor:

@@ -8,8 +8,8 @@ import pytest
 import torch
 from worlds import SIZE, CurvedEnergy, CurvedFlow, GaussianFlow, QuadraticEnergy, covariance, flat_image, normal
 
-from rectifid_core.damping import MEMORY, AdaptiveDamping
-from rectifid_core.solver import solve
+from rectifid_core.solver.damping import MEMORY, AdaptiveDamping
+from rectifid_core.solver.solve import solve
 
 HESSIAN, CENTRE = covariance(4, 0.2, 1.0), normal(SIZE, seed=5)
 Z0 = normal(2, SIZE, seed=6)

@@ -20,9 +20,9 @@ from demo.portrait import (
     write_couple_prompt,
     write_prompt,
 )
-from rectifid_core.discriminator import EmbeddingDiscriminator
-from rectifid_core.onnx_network import load_onnx
-from rectifid_core.regions import whole
+from rectifid_core.discriminators.base import EmbeddingDiscriminator
+from rectifid_core.images.regions import whole
+from rectifid_core.networks.onnx import load_onnx
 
 WEIGHTS = Path(__file__).parents[2] / "demo" / "weights"
 NEW_PEOPLE = 5_000_000  # the first seed that no training has seen (demo/data.py)

@@ -6,9 +6,9 @@ import pytest
 import torch
 from photos import write_attributes, write_onnx
 
-from rectifid_core.description import Description, describe_face, rewrite
-from rectifid_core.onnx_network import OnnxError
-from rectifid_core.regions import Region
+from rectifid_core.discriminators.faces.attributes import Description, describe_face, rewrite
+from rectifid_core.images.regions import Region
+from rectifid_core.networks.onnx import OnnxError
 
 
 def portrait(*colour):

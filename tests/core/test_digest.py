@@ -2,8 +2,8 @@
 
 import hashlib
 
-from rectifid_core import digest
-from rectifid_core.digest import file_digest
+from rectifid_core.networks import digest
+from rectifid_core.networks.digest import file_digest
 
 
 def test_it_is_the_sha_256_of_the_content(tmp_path, monkeypatch):

@@ -8,10 +8,10 @@ import pytest
 import torch
 from worlds import rng
 
-from rectifid_core.drawing import CHOSEN, LONGEST, OTHER, draw_regions, on_one_size
-from rectifid_core.identity import Identity
-from rectifid_core.plot import plot_identity
-from rectifid_core.regions import Region
+from rectifid_core.identity.identity import Identity
+from rectifid_core.identity.plot import plot_identity
+from rectifid_core.images.drawing import CHOSEN, LONGEST, OTHER, draw_regions, on_one_size
+from rectifid_core.images.regions import Region
 
 GREEN, ORANGE = (torch.tensor(color) / 255 for color in (CHOSEN, OTHER))
 

@@ -9,7 +9,7 @@ import onnx
 import pytest
 from photos import real_pack, write_attributes, write_detector, write_onnx, write_recogniser
 
-from rectifid_core.face_pack import FacePackError, pack_names, read_pack
+from rectifid_core.discriminators.faces.pack import FacePackError, pack_names, read_pack
 
 
 def write_landmarks(path):

@@ -29,14 +29,14 @@ from photos import (
 from PIL import Image
 from worlds import rng
 
-from rectifid_core import face_runtime
-from rectifid_core.face_detector import FaceDetector
-from rectifid_core.face_pack import FacePackError
-from rectifid_core.face_runtime import PROVIDERS, as_bgr
-from rectifid_core.faces import DULLEST, SMALLEST, load_face_discriminator, sharpness
-from rectifid_core.guidance import IdentityGuidance
-from rectifid_core.identity import encode_identity
-from rectifid_core.regions import Region, overlap
+from rectifid_core.discriminators.faces import runtime as face_runtime
+from rectifid_core.discriminators.faces.detector import FaceDetector
+from rectifid_core.discriminators.faces.discriminator import DULLEST, SMALLEST, load_face_discriminator, sharpness
+from rectifid_core.discriminators.faces.pack import FacePackError
+from rectifid_core.discriminators.faces.runtime import PROVIDERS, as_bgr
+from rectifid_core.guidance.identity import IdentityGuidance
+from rectifid_core.identity.encoding import encode_identity
+from rectifid_core.images.regions import Region, overlap
 
 pytest.importorskip("insightface")
 FACES = [(8, 4.0, 0.9), (32, 8.0, 0.6), (48, 3.0, 0.25), (16, 3.0, 0.35), (56, 3.0, 0.15)]

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from rectifid_core.gradient import windowed
 from rectifid_core.interfaces import Observation
+from rectifid_core.solver.gradient import windowed
 
 BENCHMARKS = str(Path(__file__).parents[2] / "benchmarks")
 WINDOWS, WIDTH, PIXELS = 3, 32, 3 * 4 * 4

@@ -10,9 +10,9 @@ import torch
 from test_reach import SHAPES, Watched, picture, quadratic, start
 from worlds import CurvedEnergy, CurvedFlow, GaussianFlow, normal
 
-from rectifid_core.gradient import full, windowed
-from rectifid_core.reach import Reach
-from rectifid_core.solver import solve
+from rectifid_core.scope import Reach
+from rectifid_core.solver.gradient import full, windowed
+from rectifid_core.solver.solve import solve
 
 WINDOWS = 4
 KEPT = range(WINDOWS + 1)

@@ -7,13 +7,13 @@ import torch
 from torch import nn
 from worlds import rng
 
-from rectifid_core.discriminator import EmbeddingDiscriminator
-from rectifid_core.guidance import IdentityGuidance
-from rectifid_core.identity import encode_identity
-from rectifid_core.images import as_rgb
-from rectifid_core.regions import Region
-from rectifid_core.solver import solve
-from rectifid_core.views import Views
+from rectifid_core.discriminators.base import EmbeddingDiscriminator
+from rectifid_core.guidance.identity import IdentityGuidance
+from rectifid_core.identity.encoding import encode_identity
+from rectifid_core.images.regions import Region
+from rectifid_core.images.validation import as_rgb
+from rectifid_core.images.views import Views
+from rectifid_core.solver.solve import solve
 
 
 def network(size=16):

@@ -13,16 +13,18 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 CORE = REPOSITORY / "rectifid_core"
+MODULES = [path for path in CORE.rglob("*.py") if path.stem != "__init__"]
 HOST = {"comfy", "comfy_api", "comfy_extras", "comfy_execution", "execution", "folder_paths", "nodes", "server"}
 
 
-@pytest.mark.parametrize("path", sorted(CORE.rglob("*.py")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted(CORE.rglob("*.py")), ids=lambda path: path.relative_to(CORE).as_posix())
 def test_no_line_imports_the_host(path):
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             roots = {alias.name.split(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            assert node.level < 2, f"{path.name}:{node.lineno} reaches out of rectifid_core"
+            depth = len(path.relative_to(CORE).parts)
+            assert node.level <= depth, f"{path}:{node.lineno} reaches out of rectifid_core"
             roots = {node.module.split(".")[0]} if node.level == 0 else set()
         else:
             continue
@@ -30,10 +32,36 @@ def test_no_line_imports_the_host(path):
         assert "rectifid_core" not in roots, f"{path.name}:{node.lineno}: inside the pack imports are relative"
 
 
+# What each room may import, beside itself.
+IMAGES, NETWORKS, CONTRACTS = "images", "networks", {"interfaces", "scope"}
+ARROWS = {
+    "images": set(),
+    "networks": set(),
+    "scope": {IMAGES},
+    "interfaces": {"scope"},
+    "flows": {"interfaces"},
+    "discriminators": {IMAGES, NETWORKS},
+    "identity": {"discriminators", IMAGES},
+    "guidance": {"identity", "discriminators", IMAGES} | CONTRACTS,
+    "solver": CONTRACTS,
+    "report": {"solver", "guidance", IMAGES} | CONTRACTS,
+}
+
+
+@pytest.mark.parametrize("path", sorted(MODULES), ids=lambda path: path.relative_to(CORE).as_posix())
+def test_imports_run_one_way(path):
+    parts = path.relative_to(CORE).with_suffix("").parts
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            target = (*parts[: len(parts) - node.level], *(node.module or "").split("."))
+            room = target[0] or node.names[0].name
+            assert room == parts[0] or room in ARROWS[parts[0]], f"{path}:{node.lineno}: {parts[0]} imports {room}"
+
+
 def test_every_module_imports_in_a_fresh_interpreter(tmp_path):
     """Where no host is: the core alone in a folder."""
     shutil.copytree(CORE, tmp_path / "rectifid_core")
-    modules = sorted(f"rectifid_core.{path.stem}" for path in CORE.glob("*.py") if path.stem != "__init__")
+    modules = sorted(".".join(path.relative_to(REPOSITORY).with_suffix("").parts) for path in MODULES)
     code = f"import sys, {', '.join(modules)}; print(*set({sorted(HOST)}) & sys.modules.keys())"
     environment = os.environ | {"PYTHONPATH": str(tmp_path)}
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)

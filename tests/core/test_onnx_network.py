@@ -13,8 +13,8 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from worlds import rng
 
-from rectifid_core.discriminator import EmbeddingDiscriminator
-from rectifid_core.onnx_network import OnnxError, input_size, load_onnx
+from rectifid_core.discriminators.base import EmbeddingDiscriminator
+from rectifid_core.networks.onnx import OnnxError, input_size, load_onnx
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SHARED = Path(os.environ.get("RECTIFID_SHARED", REPOSITORY.parent / "shared"))

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from rectifid_core.identity import encode_identity
-from rectifid_core.panels import PanelDiscriminator
+from rectifid_core.discriminators.panels import PanelDiscriminator
+from rectifid_core.identity.encoding import encode_identity
 
 
 class Mean(nn.Module):

@@ -13,12 +13,13 @@ from test_several import Brightness, references
 from torch import Tensor
 from worlds import SIZE, CurvedEnergy, CurvedFlow, GaussianFlow, QuadraticEnergy, covariance, normal
 
-from rectifid_core.gradient import full, windowed
-from rectifid_core.guidance import CombinedGuidance, IdentityGuidance, combine, limit
+from rectifid_core.guidance.combination import CombinedGuidance, combine, limit
+from rectifid_core.guidance.identity import IdentityGuidance
+from rectifid_core.guidance.weighted_sum import Alone, Share, WeightedSum
 from rectifid_core.interfaces import Observation
-from rectifid_core.reach import EVERYWHERE, Reach
-from rectifid_core.several import Alone, Share, WeightedSum
-from rectifid_core.solver import RULES, solve
+from rectifid_core.scope import EVERYWHERE, Reach
+from rectifid_core.solver.gradient import full, windowed
+from rectifid_core.solver.solve import RULES, solve
 
 WINDOWS = 4
 HESSIANS = [covariance(seed, 0.2, 1.0) for seed in (4, 14, 24)]

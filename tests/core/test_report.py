@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from worlds import CurvedEnergy, CurvedFlow, normal
 
-from rectifid_core.plot import plot_report
-from rectifid_core.report import Report
-from rectifid_core.solver import solve
+from rectifid_core.report.plot import plot_report
+from rectifid_core.report.report import Report
+from rectifid_core.solver.solve import solve
 
 
 def report(iterations=6, batch=2, rule="accumulated"):

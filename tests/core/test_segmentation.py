@@ -10,8 +10,9 @@ import torch
 from segmenter_folders import LABELS, write_segmenter
 from torch import nn
 
-from rectifid_core.pretrained import Preprocessing, PretrainedError
-from rectifid_core.segmentation import LogProbabilities, SegmentationGuidance, Segmenter, load_segmenter
+from rectifid_core.discriminators.segmenter import LogProbabilities, Segmenter, load_segmenter
+from rectifid_core.guidance.segmentation import SegmentationGuidance
+from rectifid_core.networks.pretrained import Preprocessing, PretrainedError
 
 PLAIN = Preprocessing(16, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 

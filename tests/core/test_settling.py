@@ -6,9 +6,9 @@ import pytest
 import torch
 from worlds import SIZE, QuadraticEnergy, covariance, flat_image, normal
 
-from rectifid_core.per_sample import norm
-from rectifid_core.settling import settled
-from rectifid_core.solver import SETTLING, solve
+from rectifid_core.solver.batched import norm
+from rectifid_core.solver.convergence import settled
+from rectifid_core.solver.solve import SETTLING, solve
 
 HESSIAN, CENTRE = covariance(4, 0.2, 1.0), normal(SIZE, seed=5)
 Z0 = normal(2, SIZE, seed=6)

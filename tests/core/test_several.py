@@ -10,15 +10,15 @@ from scripted import LEFT, NEAR_RIGHT, RIGHT, Scripted, Still, pictures
 from test_assignment import GREEN, RED, SWAPPED, TWO, ByColor, half, people
 from worlds import rng
 
-from rectifid_core.discriminator import EmbeddingDiscriminator
-from rectifid_core.energy import FACTOR
-from rectifid_core.guidance import CombinedGuidance, IdentityGuidance, as_guidance, combine
-from rectifid_core.identity import encode_identity
+from rectifid_core.discriminators.base import EmbeddingDiscriminator
+from rectifid_core.guidance.combination import CombinedGuidance, as_guidance, combine
+from rectifid_core.guidance.identity import FACTOR, IdentityGuidance
+from rectifid_core.guidance.weighted_sum import Share, seed_of
+from rectifid_core.identity.encoding import encode_identity
+from rectifid_core.images.views import Views
 from rectifid_core.interfaces import Observation
-from rectifid_core.report import Report
-from rectifid_core.several import Share, seed_of
-from rectifid_core.solver import Best, solve
-from rectifid_core.views import Views
+from rectifid_core.report.report import Report
+from rectifid_core.solver.solve import Best, solve
 
 
 def references(eye, *seeds):

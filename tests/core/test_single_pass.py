@@ -6,8 +6,8 @@ import pytest
 import torch
 from worlds import SIZE, CurvedEnergy, CurvedFlow, GaussianFlow, Plain, QuadraticEnergy, covariance, flat_image, normal
 
-from rectifid_core.single_pass import share_out
-from rectifid_core.solver import Best, solve
+from rectifid_core.solver.single_pass import share_out
+from rectifid_core.solver.solve import Best, solve
 
 HESSIAN, CENTRE = covariance(4, 0.2, 1.0), normal(SIZE, seed=5)
 Z0 = normal(2, SIZE, seed=6)

@@ -9,9 +9,9 @@ import pytest
 import torch
 from worlds import CurvedEnergy, CurvedFlow, Plain, normal
 
-from rectifid_core.gradient import NonFiniteGradientError, full, windowed
 from rectifid_core.interfaces import Observation
-from rectifid_core.solver import GRADIENTS, RULES, Best, Iterate, solve
+from rectifid_core.solver.gradient import NonFiniteGradientError, full, windowed
+from rectifid_core.solver.solve import GRADIENTS, RULES, Best, Iterate, solve
 
 Z0 = normal(3, 3, 4, 4, seed=7)
 EXACT = ("windowed", "full")  # gradients

@@ -6,11 +6,11 @@ import pytest
 import torch
 from worlds import SIZE, CurvedEnergy, CurvedFlow, GaussianFlow, QuadraticEnergy, covariance, flat_image, normal
 
-from rectifid_core.gradient import windowed
-from rectifid_core.reach import Reach
-from rectifid_core.several import Alone, Share, WeightedSum
-from rectifid_core.solver import solve
-from rectifid_core.straight import straight
+from rectifid_core.guidance.weighted_sum import Alone, Share, WeightedSum
+from rectifid_core.scope import Reach
+from rectifid_core.solver.gradient import windowed
+from rectifid_core.solver.solve import solve
+from rectifid_core.solver.straight import straight
 
 ENERGY = QuadraticEnergy(covariance(4, 0.2, 1.0), normal(SIZE, seed=5))
 Z0, OFFSETS = normal(2, SIZE, seed=6), list(0.3 * normal(4, 2, SIZE, seed=8))

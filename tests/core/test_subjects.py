@@ -17,15 +17,16 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from worlds import rng
 
-from rectifid_core import subject_detector, subjects
-from rectifid_core.guidance import IdentityGuidance
-from rectifid_core.identity import encode_identity
-from rectifid_core.identity_file import load_identity, save_identity
-from rectifid_core.pretrained import PretrainedError, digest, find_cached, find_folders, model_type
-from rectifid_core.regions import Region
-from rectifid_core.solver import solve
-from rectifid_core.subject_detector import load_subject_detector
-from rectifid_core.subjects import load_subject_discriminator
+from rectifid_core.discriminators.subjects import detector as subject_detector
+from rectifid_core.discriminators.subjects import discriminator as subjects
+from rectifid_core.discriminators.subjects.detector import load_subject_detector
+from rectifid_core.discriminators.subjects.discriminator import load_subject_discriminator
+from rectifid_core.guidance.identity import IdentityGuidance
+from rectifid_core.identity.encoding import encode_identity
+from rectifid_core.identity.files import load_identity, save_identity
+from rectifid_core.images.regions import Region
+from rectifid_core.networks.pretrained import PretrainedError, digest, find_cached, find_folders, model_type
+from rectifid_core.solver.solve import solve
 
 SHARED = Path(os.environ.get("RECTIFID_SHARED", Path(__file__).resolve().parents[3] / "shared"))
 KNOWN = [kind for kind in subject_folders.EMBEDDERS if hasattr(transformers, subjects.CLASSES[kind])]

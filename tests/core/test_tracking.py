@@ -7,14 +7,13 @@ import torch
 from scripted import FAINT, FAINTER, LEFT, NEAR_RIGHT, RIGHT, Scripted, Still, pictures, replace_script
 from worlds import rng
 
-from rectifid_core.discriminator import EmbeddingDiscriminator
-from rectifid_core.energy import FACTOR, PIXEL_FACTOR, IdentityEnergy
-from rectifid_core.guidance import IdentityGuidance
-from rectifid_core.identity import encode_identity
-from rectifid_core.report import Report
-from rectifid_core.solver import Best, solve
-from rectifid_core.tracking import Tracker
-from rectifid_core.views import Views
+from rectifid_core.discriminators.base import EmbeddingDiscriminator
+from rectifid_core.guidance.identity import FACTOR, PIXEL_FACTOR, IdentityEnergy, IdentityGuidance
+from rectifid_core.guidance.tracking import Tracker
+from rectifid_core.identity.encoding import encode_identity
+from rectifid_core.images.views import Views
+from rectifid_core.report.report import Report
+from rectifid_core.solver.solve import Best, solve
 
 
 def reference():

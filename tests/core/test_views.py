@@ -6,7 +6,7 @@ import pytest
 import torch
 from worlds import rng
 
-from rectifid_core.views import Views, _blur, _warp
+from rectifid_core.images.views import Views, _blur, _warp
 
 
 def images(batch=2, height=32, width=32, seed=0):

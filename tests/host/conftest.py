@@ -69,7 +69,7 @@ def as_nodes_run():
 
 @pytest.fixture(scope="session")
 def pack():
-    """`pack("nodes.host.flow")` is that module of the pack."""
+    """`pack("nodes.host.flows.flow")` is that module of the pack."""
     return lambda name: importlib.import_module(f"{PACK}.{name}")
 
 
@@ -123,8 +123,10 @@ def parts(pack, tmp_path_factory):
     with torch.inference_mode():
         return SimpleNamespace(
             flow_state=flow_state(),
-            vae=pack("nodes.host.demo").vae_from_network(pack("demo.autoencoder").Autoencoder()),
-            clip=pack("nodes.host.demo").clip_from_network(pack("demo.text_encoder").TextEncoder([320, 1000, 2533])),
+            vae=pack("nodes.host.networks.demo").vae_from_network(pack("demo.autoencoder").Autoencoder()),
+            clip=pack("nodes.host.networks.demo").clip_from_network(
+                pack("demo.text_encoder").TextEncoder([320, 1000, 2533])
+            ),
             recogniser=write_recogniser(tmp_path_factory.mktemp("recogniser") / "recogniser.onnx"),
         )
 
@@ -150,7 +152,7 @@ def brightness(pack):
 @pytest.fixture
 def look_inside(pack, monkeypatch):
     """`look_inside(probe)`: the next guided run calls ``probe(flow, decode, energy, z0)`` where the solver starts."""
-    sampler = pack("nodes.host.sampler")
+    sampler = pack("nodes.host.run.sampler")
     solve = sampler.solve
 
     def look(probe):
@@ -165,16 +167,16 @@ def look_inside(pack, monkeypatch):
 
 class Job:
     def __init__(self, pack, parts):
-        self.model = pack("nodes.host.demo").flow_from_state(parts.flow_state)
+        self.model = pack("nodes.host.networks.demo").flow_from_state(parts.flow_state)
         self.vae = parts.vae
         self.positive = host_nodes.CLIPTextEncode().encode(parts.clip, "a red hat")[0]
         self.negative = host_nodes.CLIPTextEncode().encode(parts.clip, "")[0]
         self.latent = host_nodes.EmptyLatentImage().generate(64, 64, 1)[0]
-        self.discriminator = pack("nodes.host.discriminator").load_discriminator(parts.recogniser)
+        self.discriminator = pack("nodes.host.networks.discriminators").load_discriminator(parts.recogniser)
         reference = pack("nodes.demo").DrawDemoPortrait.execute(3, "a person")[0]
-        self.identity = pack("nodes.host.discriminator").encode_images(self.discriminator, reference)
-        self.guidance = pack("rectifid_core.guidance").IdentityGuidance(self.identity)
-        self._sampler = pack("nodes.host.sampler")
+        self.identity = pack("nodes.host.networks.discriminators").encode_images(self.discriminator, reference)
+        self.guidance = pack("rectifid_core.guidance.combination").IdentityGuidance(self.identity)
+        self._sampler = pack("nodes.host.run.sampler")
         self.iterates = []
 
     def ksampler(self, model=None, **changes):

@@ -47,7 +47,7 @@ def control():
 def deep(request, pack, job):
     """The job with a network of several blocks: the host's MMDiT, its UNet with a ControlNet, or a native flow's."""
     if request.param == "sd3":
-        job.model = pack("nodes.host.demo").flow_from_state(flow_state(depth=6))
+        job.model = pack("nodes.host.networks.demo").flow_from_state(flow_state(depth=6))
         job.latent = {"samples": torch.zeros(1, 16, 16, 16)}
     elif request.param == "unet":
         job = request.getfixturevalue("unet")
@@ -70,7 +70,7 @@ def deep(request, pack, job):
 def test_the_gradient_is_the_same_and_takes_less(deep, pack, brightness, look_inside):
     """To 1e-5 of its norm; one window, of cond and uncond together."""
     gradients, peaks = [], []
-    checkpointed = pack("nodes.host.checkpoint").checkpointed
+    checkpointed = pack("nodes.host.gradient.checkpoint").checkpointed
 
     def probe(flow, decode, energy, z0, **settings):
         def window():
@@ -78,7 +78,7 @@ def test_the_gradient_is_the_same_and_takes_less(deep, pack, brightness, look_in
             with torch.enable_grad():
                 return torch.autograd.grad(flow.step(0, z), z, torch.ones_like(z))[0]
 
-        windowed = pack("rectifid_core.gradient").windowed
+        windowed = pack("rectifid_core.solver.gradient").windowed
         for networks in ([], [deep.model.model, deep.vae.first_stage_model, *controls(deep)]):
             with checkpointed(networks):
                 gradients.append(windowed(flow, decode, energy, z0, [torch.zeros_like(z0)] * len(flow), 0)[3])
@@ -101,7 +101,7 @@ def test_a_decoder(pack, make, share):
     vae = make()
     network = vae.first_stage_model
     gradients, peaks = [], []
-    with pack("nodes.host.autograd").differentiable([network]):
+    with pack("nodes.host.gradient.autograd").differentiable([network]):
         shape = (1, 16, 12, 12) if vae.latent_dim == 2 else (1, 16, 1, 12, 12)
         z = torch.randn(shape, generator=torch.Generator().manual_seed(3)).requires_grad_()
 
@@ -109,7 +109,7 @@ def test_a_decoder(pack, make, share):
             return torch.autograd.grad(network.decode(z).square().sum(), z)[0]
 
         for networks in ([], [network]):
-            with pack("nodes.host.checkpoint").checkpointed(networks):
+            with pack("nodes.host.gradient.checkpoint").checkpointed(networks):
                 gradients.append(gradient())
                 peaks.append(cost(gradient).bytes)
     assert (gradients[0] - gradients[1]).norm() < 1e-5 * gradients[0].norm()
@@ -148,7 +148,11 @@ class Chain(nn.Module):
 @pytest.fixture
 def chain_gradient(pack):
     def of(chain, networks):
-        with torch.inference_mode(False), torch.enable_grad(), pack("nodes.host.checkpoint").checkpointed(networks):
+        with (
+            torch.inference_mode(False),
+            torch.enable_grad(),
+            pack("nodes.host.gradient.checkpoint").checkpointed(networks),
+        ):
             x = torch.linspace(0, 1, 8).requires_grad_()
             return torch.autograd.grad(chain(x).sum(), x)[0]
 
@@ -170,7 +174,7 @@ def test_a_block_that_hands_on_a_list_runs_once(chain_gradient):
 def test_afterwards_the_blocks_are_as_before(pack):
     chain = Chain()
     mine = chain.blocks[1].forward = lambda x, options, seen: 2 * x
-    with pytest.raises(KeyError), pack("nodes.host.checkpoint").checkpointed([chain]):
+    with pytest.raises(KeyError), pack("nodes.host.gradient.checkpoint").checkpointed([chain]):
         assert all("forward" in vars(block) for block in chain.blocks)
         raise KeyError
     assert [vars(block).get("forward") for block in chain.blocks] == [None, mine, None]

@@ -379,7 +379,7 @@ def on_flow(job, request):
 def on_unet(job, request):
     """Stable Diffusion's network, read as a rectified flow: its unguided picture is KSampler's to the bit."""
     request.getfixturevalue("unet")
-    job.model = request.getfixturevalue("pack")("nodes.host.model_sampling").with_rectified_flow(job.model)
+    job.model = request.getfixturevalue("pack")("nodes.host.flows.model_sampling").with_rectified_flow(job.model)
 
 
 def on_flux(job, request):
@@ -441,7 +441,7 @@ def test_the_gradient(composed, composition, pack, brightness, look_inside):
     slopes, pairs = [], []
 
     def probe(flow, decode, energy, z0):
-        calculus = pack("rectifid_core.gradient")
+        calculus = pack("rectifid_core.solver.gradient")
         nothing = [torch.zeros_like(z0)] * len(flow)
         # the full one first: nothing has run before that could have prepared the way for it
         full, windowed = (run(flow, decode, energy, z0, nothing, 0)[3] for run in (calculus.full, calculus.windowed))

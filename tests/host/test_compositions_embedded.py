@@ -39,8 +39,8 @@ def world(job, nodes, pack):
     def latent(batch=1, side=SIDE):
         return host_nodes.EmptyLatentImage().generate(side, side, batch)[0]
 
-    job.identity = pack("nodes.host.discriminator").encode_images(job.discriminator, portrait(PERSON))
-    job.guidance = pack("rectifid_core.guidance").IdentityGuidance(job.identity)
+    job.identity = pack("nodes.host.networks.discriminators").encode_images(job.discriminator, portrait(PERSON))
+    job.guidance = pack("rectifid_core.guidance.combination").IdentityGuidance(job.identity)
     job.positive, job.negative, job.latent = prompt(SCENE), prompt(""), latent()
     return SimpleNamespace(job=job, clip=clip, prompt=prompt, portrait=portrait, latent=latent)
 

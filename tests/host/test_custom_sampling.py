@@ -178,7 +178,7 @@ class Paged(ModelPatcher):
 
 def test_weights_that_come_and_go_are_run_by_their_twin(job, pack, parts):
     expected = draw(job, cfg(job), job.sampler(), sigmas(job))
-    paged = job.model = Paged(job.model, pack("nodes.host.demo").flow_from_state(parts.flow_state))
+    paged = job.model = Paged(job.model, pack("nodes.host.networks.demo").flow_from_state(parts.flow_state))
     watched = []
     paged.model.diffusion_model.register_forward_pre_hook(lambda *_: watched.append("paged"))
     guider = cfg(job)

@@ -57,9 +57,9 @@ def test_it_decodes_as_the_host_and_has_a_gradient(pack, vae, latent_format, sha
     vae, model = vae(), Model(latent_format())
     z = torch.randn(shape)
     expected = vae.decode(model.process_latent_out(z)).reshape(2, 32, 32, 3)
-    with pack("nodes.host.autograd").differentiable([vae.patcher.model, model]):
+    with pack("nodes.host.gradient.autograd").differentiable([vae.patcher.model, model]):
         z = z.clone().requires_grad_()
-        image = pack("nodes.host.decoder").VAEDecoder(vae, vae.patcher.model, model)(z)
+        image = pack("nodes.host.gradient.decoder").VAEDecoder(vae, vae.patcher.model, model)(z)
         (gradient,) = torch.autograd.grad(image.sum(), z)
     assert torch.equal(image.movedim(1, -1), expected)
     assert gradient.flatten(1).norm(dim=1).min() > 0
@@ -116,7 +116,9 @@ def test_a_saturated_pixel_keeps_its_gradient(pack):
         process_output=lambda x: ((x + 1) / 2).clamp(0, 1), latent_dim=2, device="cpu", vae_dtype=torch.float32
     )
     with torch.inference_mode(False):
-        decode = pack("nodes.host.decoder").VAEDecoder(vae, identity, Model(comfy.latent_formats.LatentFormat()))
+        decode = pack("nodes.host.gradient.decoder").VAEDecoder(
+            vae, identity, Model(comfy.latent_formats.LatentFormat())
+        )
         z = torch.tensor([-2.0, 0.0, 2.0]).expand(1, 3, 1, 3).clone().requires_grad_()
         image = decode(z)
         (gradient,) = torch.autograd.grad(image.sum(), z)
@@ -129,7 +131,7 @@ def test_a_quantised_weight_has_a_gradient_and_is_put_back(pack):
     weight = QuantizedTensor.from_float(layer.weight.detach().clone(), "TensorCoreFP8Layout", scale=None)
     layer.weight = nn.Parameter(weight, requires_grad=False)
     held = layer.weight
-    with pack("nodes.host.autograd").differentiable([layer]):
+    with pack("nodes.host.gradient.autograd").differentiable([layer]):
         x = torch.randn(3, 32, requires_grad=True)
         (gradient,) = torch.autograd.grad((layer(x * 1)).sum(), x)
         torch.testing.assert_close(gradient, layer.weight.dequantize().sum(dim=0).expand(3, 32))

@@ -10,7 +10,7 @@ import nodes as host_nodes
 @pytest.fixture
 def weights(pack, parts, monkeypatch, tmp_path):
     """The embedded files, with random weights."""
-    demo = pack("nodes.host.demo")
+    demo = pack("nodes.host.networks.demo")
     monkeypatch.setattr(demo, "WEIGHTS", tmp_path)
     networks = {"autoencoder": parts.vae.first_stage_model, "text_encoder": parts.clip.cond_stage_model.encoder}
     states = {"flow": parts.flow_state, **{name: network.state_dict() for name, network in networks.items()}}
@@ -42,10 +42,12 @@ def test_a_prompt_may_be_long_and_weighted(parts):
 
 
 def test_the_embedded_recogniser_guides(pack, weights, job):
-    loader = pack("nodes.discriminators").LoadEmbeddingDiscriminator
+    loader = pack("nodes.discriminators.embedding").LoadEmbeddingDiscriminator
     (discriminator,) = loader.execute("embedded", 0, 0.5, 0.5, "rgb", 0.0, 0.0, 1.0, 1.0).result
     portrait = pack("nodes.demo").DrawDemoPortrait.execute(3, "a person")[0]
-    assert pack("nodes.host.discriminator").encode_images(discriminator, portrait).embedding.norm() == pytest.approx(1)
+    assert pack("nodes.host.networks.discriminators").encode_images(
+        discriminator, portrait
+    ).embedding.norm() == pytest.approx(1)
 
 
 @pytest.mark.parametrize("name", ["flow.safetensors", "autoencoder.safetensors", "text_encoder.safetensors"])
@@ -57,7 +59,7 @@ def test_a_missing_file_is_named(pack, weights, name):
 
 def test_a_missing_embedded_recogniser_is_named(pack, weights):
     (weights / "recogniser_guide.onnx").unlink()
-    loader = pack("nodes.discriminators").LoadEmbeddingDiscriminator
+    loader = pack("nodes.discriminators.embedding").LoadEmbeddingDiscriminator
     with pytest.raises(FileNotFoundError, match="recogniser_guide"):
         loader.execute("embedded", 0, 0.5, 0.5, "rgb", 0.0, 0.0, 1.0, 1.0)
 

@@ -20,8 +20,8 @@ MASK[..., :32] = 1
 def fresh(pack, job, monkeypatch):
     """The job with networks of its own, which may be spoilt, and sigmas of which nobody asks whether they end at 0."""
     with torch.inference_mode(False):
-        job.vae = pack("nodes.host.demo").vae_from_network(pack("demo.autoencoder").Autoencoder())
-    monkeypatch.setattr(pack("nodes.host.sampler"), "_refuse_unfinished", lambda sigmas: None)
+        job.vae = pack("nodes.host.networks.demo").vae_from_network(pack("demo.autoencoder").Autoencoder())
+    monkeypatch.setattr(pack("nodes.host.run.sampler"), "_refuse_unfinished", lambda sigmas: None)
     return job
 
 
@@ -32,7 +32,7 @@ def guide_on_gpu(pack, fresh, monkeypatch):
     def guide(**settings):
         job = fresh
         with torch.inference_mode(False):  # of inference tensors the pretence knows nothing
-            job.positive, job.negative, job.latent = pack("nodes.host.autograd").normal(
+            job.positive, job.negative, job.latent = pack("nodes.host.gradient.autograd").normal(
                 (job.positive, job.negative, job.latent)
             )
         patchers = [job.model, job.vae.patcher, *job.discriminator.patchers]
@@ -90,7 +90,7 @@ def test_inpainting(fresh, guide_on_gpu, rule):
 @pytest.mark.parametrize("guidance", ["two", "limited", "color", "mixed"])
 def test_every_guidance(pack, run, fresh, guide_on_gpu, guidance, rule):
     picture = run("DrawDemoPortrait", identity=4)[0]
-    other = pack("nodes.host.discriminator").encode_images(fresh.discriminator, picture)
+    other = pack("nodes.host.networks.discriminators").encode_images(fresh.discriminator, picture)
     color = run("ColorGuidance", image=picture)[0]
     limited = run("LimitGuidance", guidance=fresh.identity, start_iteration=1, end_percent=0.7, mask=MASK)[0]
     fresh.guidance = {
@@ -105,7 +105,7 @@ def test_every_guidance(pack, run, fresh, guide_on_gpu, guidance, rule):
 @pytest.mark.parametrize("family", ["consistency", "diffusion", "perflow"])
 def test_the_families_of_a_unet(pack, run, fresh, unet, guide_on_gpu, family, monkeypatch):
     flow = pack(
-        "nodes.host.flow"
+        "nodes.host.flows.flow"
     )  # whose noise the host draws by a generator on the GPU, of which there is no pretence
     monkeypatch.setattr(flow, "default_noise_sampler", lambda x, seed: lambda *sigmas: torch.randn_like(x))
     with torch.inference_mode(False):

@@ -79,7 +79,7 @@ def rectified_flow_of(predict):
 
 @pytest.mark.parametrize("family", ["perflow", "flow"])
 def test_the_guided_trajectory_is_that_of_the_published_algorithm(unet, pack, witness, family):
-    reading = pack("nodes.host.model_sampling")
+    reading = pack("nodes.host.flows.model_sampling")
     if family == "perflow":
         unet.model = reading.with_perflow(unet.model, "diff_eps", 4, "derived")
     else:
@@ -103,7 +103,7 @@ def test_the_guided_trajectory_is_that_of_the_published_algorithm(unet, pack, wi
             return pack("rectifid_core.interfaces").Observation(value, value.detach())
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pack("nodes.host.decoder").VAEDecoder, "__call__", lambda self, z: z)
+        patch.setattr(pack("nodes.host.gradient.decoder").VAEDecoder, "__call__", lambda self, z: z)
         unet.guide(
             energy=OfLatent(), steps=STEPS, cfg=CFG, scheduler="simple", iterations=ITERATIONS, scale=SCALE, views=0
         )

@@ -192,7 +192,7 @@ class TestStyle:
     def test_its_gradient_is_that_of_a_finite_difference(self, run, pack, load_clip_vision, features):
         clip_vision = load_clip_vision()
         (guidance,) = run("StyleGuidance", clip_vision=clip_vision, image=pictures(), features=features).result
-        with pack("nodes.host.autograd").differentiable([clip_vision.model]):
+        with pack("nodes.host.gradient.autograd").differentiable([clip_vision.model]):
             energy = guidance.energy(views=0)
             image = pictures(1, 32, 32, seed=1).movedim(-1, 1).clone().requires_grad_()
             (gradient,) = torch.autograd.grad(energy(image, 0).energy.sum(), image)
@@ -231,7 +231,7 @@ class TestStyle:
         clip_vision = load_clip_vision()
         if not hasattr(clip_vision, "config"):
             pytest.skip("this host pages no weights")
-        twin = pack("nodes.host.style")._twin(clip_vision, disable_dynamic=True)
+        twin = pack("nodes.host.networks.style")._twin(clip_vision, disable_dynamic=True)
         assert twin.model is not clip_vision.model
         pixels = pictures(1, 28, 28).movedim(-1, 1)
         for mine, its in zip(twin.model(pixel_values=pixels), clip_vision.model(pixel_values=pixels), strict=True):
@@ -343,7 +343,7 @@ class TestSegmentation:
         assert shirt[-1].float().mean() > 0.5 and not (bare == guidance.segmenter.class_of("hat")).any()
 
     def test_a_pack_without_its_weights(self, nodes, pack, monkeypatch, tmp_path):
-        monkeypatch.setattr(pack("nodes.host.demo"), "WEIGHTS", tmp_path)
+        monkeypatch.setattr(pack("nodes.host.networks.demo"), "WEIGHTS", tmp_path)
         said = nodes["SegmentationGuidance"].validate_inputs(segmenter="embedded")
         assert f"{tmp_path / 'segmenter' / 'config.json'} is missing. Install the whole pack again" in said
 

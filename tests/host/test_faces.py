@@ -298,8 +298,10 @@ class TestDescribe:
 
     def test_an_identity_from_a_file(self, run, pack, encode, group, tmp_path):
         identity = encode(one_face(group)).result[0]
-        pack("rectifid_core.identity_file").save_identity(identity, tmp_path / "me.safetensors")
-        loaded = pack("nodes.host.discriminator").load_saved(tmp_path / "me.safetensors", identity.discriminator)
+        pack("rectifid_core.identity.files").save_identity(identity, tmp_path / "me.safetensors")
+        loaded = pack("nodes.host.networks.discriminators").load_saved(
+            tmp_path / "me.safetensors", identity.discriminator
+        )
         with pytest.raises(ValueError, match="loaded from a file, which does not keep the reference image"):
             run("DescribeFaceIdentity", identity=loaded)
 

@@ -81,7 +81,7 @@ def relative(a, b):
 @pytest.mark.parametrize("prediction", ["diff_eps", "ddim_eps", "velocity"])
 @pytest.mark.parametrize("steps", [4, 5, 6, 7, 8, 9])
 def test_perflow_is_the_published_scheduler(unet, pack, prediction, steps):
-    unet.model = pack("nodes.host.model_sampling").with_perflow(unet.model, prediction, 4, "derived")
+    unet.model = pack("nodes.host.flows.model_sampling").with_perflow(unet.model, prediction, 4, "derived")
     latent, _ = unet.guide(iterations=0, steps=steps, cfg=CFG)
     expected = perflow_as_published(network(unet), start(unet), prediction, steps) / 0.18215
     assert relative(latent.double(), expected) < 1e-5
@@ -89,7 +89,7 @@ def test_perflow_is_the_published_scheduler(unet, pack, prediction, steps):
 
 @pytest.mark.parametrize("steps", [1, 2, 4, 8])
 def test_a_two_rectified_flow_is_the_published_loop(unet, pack, steps):
-    unet.model = pack("nodes.host.model_sampling").with_rectified_flow(unet.model)
+    unet.model = pack("nodes.host.flows.model_sampling").with_rectified_flow(unet.model)
     latent, _ = unet.guide(iterations=0, steps=steps, cfg=CFG, scheduler="simple")
     output, z = network(unet), start(unet)
     for i in range(steps):
@@ -115,10 +115,10 @@ def test_the_noise_of_a_consistency_model_is_the_same_in_each_iteration(unet):
 class TestWhichFamily:
     @pytest.fixture
     def family_of(self, pack):
-        return pack("nodes.host.family").family_of
+        return pack("nodes.host.flows.family").family_of
 
     def test_it_is_read_from_the_model(self, job, unet, pack, family_of, caplog):
-        reading = pack("nodes.host.model_sampling")
+        reading = pack("nodes.host.flows.model_sampling")
         assert family_of(job.model, 4) == "consistency" and not caplog.records
         assert family_of(reading.with_rectified_flow(unet.model), 4) == "flow"
         assert family_of(reading.with_perflow(unet.model, "diff_eps", 4, "derived"), 4) == "perflow"
@@ -126,7 +126,7 @@ class TestWhichFamily:
         assert "differentiates all 20 steps" in caplog.text
 
     def test_the_host_says_by_itself_what_a_flow_is(self, pack, parts, family_of):
-        assert family_of(pack("nodes.host.demo").flow_from_state(parts.flow_state), 4) == "flow"
+        assert family_of(pack("nodes.host.networks.demo").flow_from_state(parts.flow_state), 4) == "flow"
 
     def test_it_can_be_chosen(self, unet, family_of):
         assert family_of(unet.model, 20, "consistency") == "consistency"
@@ -141,12 +141,12 @@ class TestWhichFamily:
             family_of(unet.model, 4, chosen)
 
     def test_a_perflow_is_nothing_else(self, unet, pack, family_of):
-        model = pack("nodes.host.model_sampling").with_perflow(unet.model, "diff_eps", 4, "derived")
+        model = pack("nodes.host.flows.model_sampling").with_perflow(unet.model, "diff_eps", 4, "derived")
         with pytest.raises(ValueError, match="take away its ModelSamplingPeRFlow node"):
             family_of(model, 4, "diffusion")
 
     def test_too_few_steps_for_the_windows(self, unet, pack):
-        unet.model = pack("nodes.host.model_sampling").with_perflow(unet.model, "diff_eps", 4, "derived")
+        unet.model = pack("nodes.host.flows.model_sampling").with_perflow(unet.model, "diff_eps", 4, "derived")
         with pytest.raises(ValueError, match="at least one step for each of its 4 windows, not 3"):
             unet.guide(iterations=0, steps=3)
 
@@ -154,7 +154,7 @@ class TestWhichFamily:
 @pytest.fixture(params=["flow", "perflow", "consistency", "diffusion"])
 def family(request, unet, pack):
     """A job of each family."""
-    reading = pack("nodes.host.model_sampling")
+    reading = pack("nodes.host.flows.model_sampling")
     if request.param == "flow":
         unet.model = reading.with_rectified_flow(unet.model)
     elif request.param == "perflow":
@@ -168,8 +168,8 @@ def test_the_gradient_of_each_family(family, unet, pack, brightness, look_inside
 
     def probe(flow, decode, energy, z0):
         nothing = [torch.zeros_like(z0)] * len(flow)
-        gradient = pack("rectifid_core.gradient").windowed(flow, decode, energy, z0, nothing, 0)[3][0]
-        trajectory = pack("rectifid_core.gradient").trajectory
+        gradient = pack("rectifid_core.solver.gradient").windowed(flow, decode, energy, z0, nothing, 0)[3][0]
+        trajectory = pack("rectifid_core.solver.gradient").trajectory
 
         @torch.no_grad()
         def value(z):
@@ -191,13 +191,13 @@ def test_the_gradient_of_each_family(family, unet, pack, brightness, look_inside
 def test_a_scale_means_the_same_on_every_latent(unet, pack, monkeypatch):
     """In units of the published latent's norm, for the rules that clip; as it is, for the others or by choice."""
     scales = []
-    solve = pack("nodes.host.sampler").solve
+    solve = pack("nodes.host.run.sampler").solve
 
     def watched(*arguments, scale, **settings):
         scales.append(scale)
         return solve(*arguments, scale=scale, **settings)
 
-    monkeypatch.setattr(pack("nodes.host.sampler"), "solve", watched)
+    monkeypatch.setattr(pack("nodes.host.run.sampler"), "solve", watched)
     for side, settings in (
         (64, {}),
         (32, {}),

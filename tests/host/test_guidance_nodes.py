@@ -394,7 +394,7 @@ class TestRefusals:
         network = onnx.load(parts.recogniser)
         network.doc_string = "another one"
         onnx.save(network, tmp_path / "stranger.onnx")
-        stranger = pack("nodes.host.discriminator").load_discriminator(tmp_path / "stranger.onnx")
+        stranger = pack("nodes.host.networks.discriminators").load_discriminator(tmp_path / "stranger.onnx")
         (theirs,) = run("EncodeReferenceIdentity", discriminator=stranger, images=pictures(seed=2)).result[:1]
         (both,) = run("CombineGuidance", guidance_1=job.identity, guidance_2=theirs).result
         report = sample(guidance=both, iterations=4).result[2]
@@ -419,10 +419,10 @@ class TestPeople:
 
     @pytest.fixture
     def people(self, job, pack, monkeypatch):
-        Region = pack("rectifid_core.regions").Region
+        Region = pack("rectifid_core.images.regions").Region
         left, right = Region((0, 0, 32, 64), 0.9), Region((32, 0, 64, 64), 0.8)
         eye = job.discriminator._discriminator
-        encode = pack("nodes.host.discriminator").encode_images
+        encode = pack("nodes.host.networks.discriminators").encode_images
         seen = SimpleNamespace(regions=[left, right], left=left, right=right)
         seen.identities = [encode(job.discriminator, pictures(seed=seed)) for seed in (4, 5)]
         monkeypatch.setattr(eye, "detects", True, raising=False)

@@ -138,7 +138,7 @@ def test_a_cache_across_steps_is_left_out(job):
 def test_a_layer_norm_may_be_followed_by_an_addition_in_place(pack):
     """As in Flux, which adds to what the norm has saved."""
     norm = nn.LayerNorm(4)
-    with pack("nodes.host.autograd").differentiable([norm]), torch.enable_grad():
+    with pack("nodes.host.gradient.autograd").differentiable([norm]), torch.enable_grad():
         leaf = torch.randn(2, 4, requires_grad=True)
         x = leaf * 1
         y = norm(x) * 2
@@ -148,7 +148,7 @@ def test_a_layer_norm_may_be_followed_by_an_addition_in_place(pack):
 
 def test_weights_that_come_and_go_are_replaced_or_refused(pack, job):
     """What newer hosts do with NVIDIA cards cannot run here; its two outcomes can."""
-    resident = pack("nodes.host.model").resident
+    resident = pack("nodes.host.gradient.model").resident
     assert resident(job.model) is job.model
     paged = SimpleNamespace(
         model=nn.Linear(1, 1),
@@ -178,7 +178,7 @@ def test_all_networks_are_loaded_in_one_call(job, monkeypatch):
 
 
 def test_the_watch_over_operands_is_for_patched_models_only(job, pack):
-    has_patches = pack("nodes.host.model").has_patches
+    has_patches = pack("nodes.host.gradient.model").has_patches
     options = []
 
     class Spy(comfy.samplers.Sampler):

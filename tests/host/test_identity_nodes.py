@@ -230,7 +230,7 @@ class TestKeep:
         run("SaveIdentity", identity=identity)
         other = tmp_path / "other.onnx"
         other.write_bytes(Path(ROOT, "demo", "weights", "recogniser_guide.onnx").read_bytes())
-        discriminator = pack("nodes.host.discriminator").load_discriminator(other)
+        discriminator = pack("nodes.host.networks.discriminators").load_discriminator(other)
         with pytest.raises(ValueError, match=r"encoded by recogniser \(.*here other \(.*loader of recogniser"):
             load("identity_00001_.safetensors", discriminator)
 

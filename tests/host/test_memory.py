@@ -15,7 +15,7 @@ STEPS = 3
 
 @pytest.fixture
 def memory(pack):
-    return pack("nodes.host.memory")
+    return pack("nodes.host.gradient.memory")
 
 
 @pytest.fixture

@@ -334,7 +334,7 @@ def decoded(job, latent):
 
 def test_the_host_calls_it_a_flow(native, family, pack):
     assert type(native.model.model.model_config).__name__ == family.host_class
-    assert pack("nodes.host.family").family_of(native.model, 4) == "flow"
+    assert pack("nodes.host.flows.family").family_of(native.model, 4) == "flow"
 
 
 @pytest.mark.parametrize(("cfg", "scheduler"), [(1.0, "simple"), (3.0, "beta")])
@@ -357,7 +357,7 @@ def test_the_gradient(native, pack, brightness, look_inside):
     slopes, pairs = [], []
 
     def probe(flow, decode, energy, z0):
-        calculus = pack("rectifid_core.gradient")
+        calculus = pack("rectifid_core.solver.gradient")
         nothing = [torch.zeros_like(z0)] * len(flow)
         windowed, full = (run(flow, decode, energy, z0, nothing, 0)[3] for run in (calculus.windowed, calculus.full))
         pairs.extend(zip(windowed, full, strict=True))
@@ -387,8 +387,8 @@ def test_the_gradient_in_half_precision(native, pack, brightness, look_inside):
     gradients = []
 
     def probe(flow, decode, energy, z0):
-        nothing, scale = [torch.zeros_like(z0)] * len(flow), pack("nodes.host.sampler").LOSS_SCALE
-        windowed = pack("rectifid_core.gradient").windowed
+        nothing, scale = [torch.zeros_like(z0)] * len(flow), pack("nodes.host.run.sampler").LOSS_SCALE
+        windowed = pack("rectifid_core.solver.gradient").windowed
         gradients.append(windowed(flow, decode, energy, z0, nothing, 0, scale)[3][0].flatten())
 
     look_inside(probe)  # for all runs of this test
@@ -446,12 +446,12 @@ VAES = {
 def test_a_decoder_is_the_hosts_and_has_a_gradient(pack, kind):
     vae, family = VAES[kind]
     vae, model = vae(), FAMILIES[family].load()
-    decoder = pack("nodes.host.decoder")
+    decoder = pack("nodes.host.gradient.decoder")
     decoder.refuse_other_vaes(vae, model)
     z = torch.randn(2, FAMILIES[family].channels, *[1] * (vae.latent_dim - 2), HEIGHT, WIDTH)
     expected = vae.decode(model.model.process_latent_out(z))
     expected = expected.reshape(2, *expected.shape[-3:]).movedim(-1, 1)
-    with pack("nodes.host.autograd").differentiable([vae.patcher.model, model.model]):
+    with pack("nodes.host.gradient.autograd").differentiable([vae.patcher.model, model.model]):
         decode = decoder.VAEDecoder(vae, vae.patcher.model, model.model)
         z, weights = z.clone().requires_grad_(), torch.randn(expected.shape)
         image = decode(z)

@@ -16,8 +16,8 @@ def gradient(pack, brightness, look_inside, job):
         seen = []
 
         def probe(flow, decode, energy, z0):
-            windowed, offsets = pack("rectifid_core.gradient").windowed, [torch.zeros_like(z0)] * len(flow)
-            scale = pack("nodes.host.sampler").LOSS_SCALE
+            windowed, offsets = pack("rectifid_core.solver.gradient").windowed, [torch.zeros_like(z0)] * len(flow)
+            scale = pack("nodes.host.run.sampler").LOSS_SCALE
             seen.append(windowed(flow, decode, energy, z0, offsets, 0, scale)[3][0])
 
         look_inside(probe)
@@ -87,7 +87,7 @@ def test_guidance_raises_the_similarity_in_half_precision(job, dtype):
 
 def test_the_loss_scale_is_for_half_precision_only(job, pack, monkeypatch):
     scales = []
-    sampler = pack("nodes.host.sampler")
+    sampler = pack("nodes.host.run.sampler")
     solve = sampler.solve
 
     def watched(*arguments, loss_scale, **settings):

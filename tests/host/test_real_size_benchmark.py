@@ -86,7 +86,7 @@ def test_what_is_counted_is_what_a_run_takes(pack, parts, benchmarks):
     job = real_sizes.Job(pack, TINY, 64, torch.float32, "windowed", parts.recogniser)
     counted, *_ = job.count()
     job.fill()
-    solve = pack("rectifid_core.solver").solve
+    solve = pack("rectifid_core.solver.solve").solve
     hosted = sys.modules["hosted"]
 
     def real(flow, decode, energy, z0, **settings):

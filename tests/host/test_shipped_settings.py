@@ -103,7 +103,7 @@ def test_a_finetune_is_merged_into_a_two_rectified_flow(unet, unet_state, pack):
     summed = load({name: w + learned[name] for name, w in unet_state.items()})
 
     def guided(model):
-        model = pack("nodes.host.model_sampling").with_rectified_flow(model)
+        model = pack("nodes.host.flows.model_sampling").with_rectified_flow(model)
         return unet.guide(model=model, iterations=2, steps=2, scheduler="simple", rule="fully_anchored", scale=20.0)[0]
 
     expected = guided(summed)

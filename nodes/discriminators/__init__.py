@@ -1,0 +1,1 @@
+"""Shelf RectifID/discriminators: the networks that recognise."""

@@ -1,0 +1,94 @@
+"""Faces of real people, by the face packs that insightface made common."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import folder_paths
+import torch
+from comfy_api.latest import io
+
+from ...rectifid_core.discriminators.faces.discriminator import load_face_discriminator
+from ...rectifid_core.discriminators.faces.pack import SOURCES, FacePackError, pack_names
+from ..host.networks.discriminators import PRECISIONS, HostedDiscriminator
+from ..types import Discriminator
+
+FOLDER = "insightface"  # the key that other packs use too
+NO_PACK = "no face pack found"
+folder_paths.add_model_folder_path(FOLDER, os.path.join(folder_paths.models_dir, FOLDER))
+
+
+class LoadFaceDiscriminator(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        packs = pack_names(_roots()) or [NO_PACK]
+        return io.Schema(
+            node_id="LoadFaceDiscriminator",
+            display_name="Load Face Discriminator",
+            category="RectifID/discriminators",
+            description="Loads a face pack: a detector that finds faces and a recogniser that tells whose they are, "
+            "from models/insightface/models. Mind its licence: AuraFace-v1 (Apache-2.0) allows commercial use; "
+            "antelopev2 and the buffalo packs are for non-commercial research only.",
+            inputs=[
+                io.Combo.Input(
+                    "pack",
+                    options=packs,
+                    default=packs[0],
+                    tooltip="A folder of models/insightface/models with the ONNX files of a detector and a recogniser. "
+                    "Commercial use: AuraFace-v1 (Apache-2.0) allows it, antelopev2 and buffalo_* do not.",
+                ),
+                io.Combo.Input(
+                    "precision",
+                    options=list(PRECISIONS),
+                    default=next(iter(PRECISIONS)),
+                    tooltip="Of the recogniser. fp16 and bf16 take half the memory and change similarities a little.",
+                ),
+                io.Float.Input(
+                    "detection_threshold",
+                    default=0.5,
+                    min=0.05,
+                    max=0.95,
+                    step=0.05,
+                    round=0.01,
+                    tooltip="How sure the detector must be of a face. Lower finds more, and more that is none.",
+                ),
+            ],
+            outputs=[Discriminator.Output(display_name="discriminator", tooltip="For Encode Reference Identity.")],
+        )
+
+    @classmethod
+    def validate_inputs(cls, pack: str | None = None):
+        """In the place of the host's own check, which cannot say where a missing pack is to be had."""
+        try:
+            if pack is not None:  # None: comes from another node
+                _folder(pack)
+        except FacePackError as error:
+            return str(error)
+        return True
+
+    @classmethod
+    def fingerprint_inputs(cls, pack: str, **_):
+        return [[str(file), file.stat().st_mtime] for file in sorted(_folder(pack).rglob("*")) if file.is_file()]
+
+    @classmethod
+    def execute(cls, pack, precision, detection_threshold) -> io.NodeOutput:
+        with torch.inference_mode(False):  # what is made here takes part in a gradient later
+            loaded = load_face_discriminator(_folder(pack), threshold=detection_threshold, dtype=PRECISIONS[precision])
+        return io.NodeOutput(HostedDiscriminator(loaded))
+
+
+def _roots() -> list[Path]:
+    return [Path(folder, "models") for folder in folder_paths.get_folder_paths(FOLDER)]
+
+
+def _folder(pack: str) -> Path:
+    roots = _roots()
+    for root in roots:
+        if (root / pack).is_dir():
+            return root / pack
+    raise FacePackError(
+        f"There is no face pack{'' if pack == NO_PACK else f' {pack}'} in {' or '.join(map(str, roots))}. A pack is a "
+        "folder there with the ONNX files of a face detector (such as scrfd_10g_bnkps.onnx or det_10g.onnx) and of a "
+        f"recogniser (such as glintr100.onnx or w600k_r50.onnx). {SOURCES} Then reload the list of packs (press R)."
+    )

@@ -1,0 +1,1 @@
+"""Shelf RectifID/guidance: what a picture is drawn to."""

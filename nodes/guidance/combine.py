@@ -1,0 +1,125 @@
+"""Several guidances as one, and when and where each of them acts."""
+
+from __future__ import annotations
+
+from comfy_api.latest import io
+
+from ...rectifid_core.guidance.combination import combine, limit
+from ...rectifid_core.guidance.weighted_sum import Share
+from ...rectifid_core.scope import Reach
+from ..masks import one_mask
+from ..types import Guidance, Identity
+
+SOCKETS = 4
+TO_THE_END = 10000  # as of KSampler (Advanced)
+
+
+class CombineGuidance(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        numbers = range(1, SOCKETS + 1)
+        sockets = [
+            io.MultiType.Input(
+                f"guidance_{number}",
+                [Identity, Guidance],
+                optional=number > 1,
+                tooltip="An identity or any guidance. Two identities are two people: each gets a face of its own.",
+            )
+            for number in numbers
+        ]
+        weights = [
+            io.Float.Input(
+                f"weight_{number}",
+                default=1.0,
+                min=0.0,
+                max=100.0,
+                step=0.05,
+                round=0.001,
+                tooltip=f"How much guidance_{number} counts beside the others; 0 leaves it out.",
+            )
+            for number in numbers
+        ]
+        return io.Schema(
+            node_id="CombineGuidance",
+            display_name="Combine Guidance",
+            category="RectifID/guidance",
+            description="Several guidances as one: identities of several people or things, and whatever else shall "
+            "guide the same picture. Several of these nodes may follow each other.",
+            inputs=[*sockets, *weights],
+            outputs=[Guidance.Output(display_name="guidance", tooltip="For the guidance input of the sampler.")],
+        )
+
+    @classmethod
+    def execute(cls, **inputs) -> io.NodeOutput:
+        connected = {
+            f"guidance_{number}": (guidance, Share(inputs[f"weight_{number}"]))
+            for number in range(1, SOCKETS + 1)
+            if (guidance := inputs.get(f"guidance_{number}")) is not None
+        }
+        return io.NodeOutput(combine(connected))
+
+
+class LimitGuidance(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="LimitGuidance",
+            display_name="Limit Guidance",
+            category="RectifID/guidance",
+            description="When a guidance acts, and what it may change: in some iterations only, in some steps only, "
+            "under a mask only. Several of these nodes in a row allow what all of them allow.",
+            inputs=[
+                io.MultiType.Input(
+                    "guidance",
+                    [Identity, Guidance],
+                    tooltip="An identity or any guidance; of a combination, all of it.",
+                ),
+                io.Int.Input(
+                    "start_iteration",
+                    default=0,
+                    min=0,
+                    max=TO_THE_END,
+                    tooltip="The iteration from which on it acts; 0: from the first.",
+                ),
+                io.Int.Input(
+                    "end_iteration",
+                    default=TO_THE_END,
+                    min=0,
+                    max=TO_THE_END,
+                    tooltip="The iteration from which on it no longer acts; more than there are: to the end.",
+                ),
+                io.Float.Input(
+                    "start_percent",
+                    default=0.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    round=0.001,
+                    tooltip="From where on it corrects the way from noise to picture, in each iteration: 0 from the "
+                    "first step, 0.5 in the second half of the steps only, which changes details before composition.",
+                ),
+                io.Float.Input(
+                    "end_percent",
+                    default=1.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    round=0.001,
+                    tooltip="And up to where: 1 to the last step, 0.5 in the first half of the steps only, which "
+                    "leaves the details to the model.",
+                ),
+                io.Mask.Input(
+                    "mask",
+                    optional=True,
+                    tooltip="What it may change, in a mask of the new picture's shape, at any size; soft edges count. "
+                    "The rest still changes a little where the model answers to it. Without one: everything.",
+                ),
+            ],
+            outputs=[Guidance.Output(display_name="guidance", tooltip="For the guidance input of the sampler.")],
+        )
+
+    @classmethod
+    def execute(cls, guidance, start_iteration, end_iteration, start_percent, end_percent, mask=None) -> io.NodeOutput:
+        mask = one_mask(mask, "what may change")
+        reach = Reach((start_percent, end_percent), () if mask is None else (mask,))
+        return io.NodeOutput(limit(guidance, start_iteration, end_iteration, reach))

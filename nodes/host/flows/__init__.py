@@ -1,0 +1,1 @@
+"""The host's MODEL as the flow of its family."""

@@ -1,0 +1,160 @@
+"""Fits a gradient into the memory that there is, of which the host plans for forwards only."""
+
+from __future__ import annotations
+
+import gc
+import logging
+from collections.abc import Callable, Iterable
+from contextlib import nullcontext
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import comfy.model_management
+import torch
+from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
+from comfy.model_patcher import ModelPatcher
+from comfy.sampler_helpers import estimate_memory
+from comfy.samplers import CFGGuider
+from comfy.sd import VAE
+from torch import nn
+
+from ....rectifid_core.solver.gradient import windowed
+from ....rectifid_core.solver.straight import straight
+from .checkpoint import checkpointed
+
+# Estimates, counted by operators in real size (`benchmarks/counting.py`).  What a block keeps for its backward, as a
+# part of what the host reserves for a whole forward on a GPU: 0.22 for SDXL and 0.23 for SD 1.5; 0.33 for SD3, 0.39 for
+# Z-Image, 0.64 by an older host's reserve.  The same where blocks are checkpointed: 0.02 for SDXL, 0.07 for SD 1.5,
+# 0.06 for SD3 and Z-Image.  What a KL decoder keeps, as a multiple of what the host reserves for a decode: 2.7 and 1.
+_UNET_BLOCK, _BLOCK, _CHECKPOINTED_BLOCK = 0.25, 0.4, 0.07
+_DECODER, _CHECKPOINTED_DECODER = 3, 1
+_SHARE = 0.9  # of the free memory, which is planned with
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A way to the gradient.
+
+    kept: how many windows' graphs it holds at once, beside the decoder's; 0: one or the decoder's; None: the decoder's.
+    smaller: the one to take where there is too little memory for this.
+    """
+
+    name: str
+    differentiate: Callable | None
+    kept: int | None = 0
+    checkpointed: bool = False
+    smaller: Setting | None = None
+
+
+CHECKPOINTED = Setting("checkpointed", partial(windowed, apart=True), checkpointed=True)
+WINDOWED = Setting("windowed", windowed, smaller=CHECKPOINTED)
+STRAIGHT = Setting(
+    "straight",
+    straight,
+    kept=None,
+    smaller=Setting("straight, checkpointed", partial(straight, apart=True), kept=None, checkpointed=True),
+)
+UNGUIDED = Setting("none", None)
+POSITIVE = "positive"
+GRADIENTS = ("auto", "windowed", "full", "checkpointed", POSITIVE, "straight")
+
+
+def settings_of(gradient: str, steps: int) -> list[Setting]:
+    """The ways to one of `GRADIENTS`, the fastest first: the first that fits is to be taken, or the last."""
+    kept = [_keeping(count, steps) for count in reversed(range(1, steps + 1))]
+    checkpointed = [_keeping(count, steps, checkpointed=True) for count in reversed(range(1, steps + 1))]
+    fitting = [*kept, WINDOWED, *checkpointed, CHECKPOINTED]
+    return {
+        "auto": fitting,
+        POSITIVE: fitting,
+        "full": kept[:1],
+        "windowed": [WINDOWED],
+        "checkpointed": [CHECKPOINTED],
+        "straight": [STRAIGHT, STRAIGHT.smaller],
+    }[gradient]
+
+
+def _keeping(count: int, steps: int, checkpointed: bool = False) -> Setting:
+    name = "full" if count == steps else f"{count} of {steps} steps kept"
+    if not checkpointed:
+        return Setting(name, partial(windowed, kept=count), count, smaller=WINDOWED)
+    keeping = partial(windowed, kept=count, apart=True)
+    return Setting(f"{name}, checkpointed", keeping, count, checkpointed=True, smaller=CHECKPOINTED)
+
+
+class Needs:
+    """Estimates of the bytes beside the weights, for latents of this shape under a guider that the host has loaded.
+
+    share: of a forward, which is of two prompts, that has a graph.
+    """
+
+    def __init__(self, guider: CFGGuider, vae: VAE, shape: torch.Size, share: float = 1.0):
+        self._forward, _ = estimate_memory(guider.model_patcher, shape, guider.conds)
+        network = guider.model_patcher.model.diffusion_model
+        self._blocks = share * _blocks(network) * self._forward
+        self._block = _UNET_BLOCK if isinstance(network, UNetModel) else _BLOCK
+        decoded = [shape[0], vae.latent_channels, *([1] * (vae.latent_dim - 2)), *shape[-2:]]
+        self._decode = vae.memory_used_decode(decoded, vae.vae_dtype)
+
+    def of(self, setting: Setting) -> float:
+        if setting is UNGUIDED:
+            return self._forward + self._decode
+        window = self._blocks * (_CHECKPOINTED_BLOCK if setting.checkpointed else self._block)
+        decoder = self._decode * (_CHECKPOINTED_DECODER if setting.checkpointed else _DECODER)
+        if setting.kept is None:
+            return self._forward + decoder
+        return self._forward + (setting.kept * window + decoder if setting.kept else max(window, decoder))
+
+    def fitting(self, settings: list[Setting], device: torch.device) -> Setting:
+        """The first of the settings that fits into what is free there, or the last."""
+        free = _SHARE * comfy.model_management.get_free_memory(device)
+        return next((setting for setting in settings[:-1] if self.of(setting) <= free), settings[-1])
+
+
+def load_together(guider: CFGGuider, others: list[ModelPatcher], wanted: float, needed: float) -> None:
+    """Has the host load ``others`` (VAE, discriminator) beside what the guider runs, so that none evicts another.
+
+    Bytes beside the weights: for those that are ``wanted`` the models of other nodes make place, and for those that are
+    ``needed`` these too.
+    """
+    models = [guider.model_patcher, *guider.loaded_models, *others]
+    comfy.model_management.load_models_gpu(models, memory_required=wanted, minimum_memory_required=needed)
+
+
+class ThriftyGradient:
+    """A gradient for `solve` by ``setting``; where the memory runs out, by its smaller ones from then on.
+
+    networks: whose blocks are checkpointed where a setting says so.
+
+    Raises torch.OutOfMemoryError where there is no smaller one.
+    """
+
+    def __init__(self, setting: Setting, networks: Iterable[nn.Module]):
+        self._setting, self._networks = setting, list(networks)
+
+    @property
+    def name(self) -> str:
+        return self._setting.name
+
+    def __call__(self, *arguments: Any) -> Any:
+        while True:
+            try:
+                with checkpointed(self._networks) if self._setting.checkpointed else nullcontext():
+                    return self._setting.differentiate(*arguments)
+            except torch.OutOfMemoryError:
+                if self._setting.smaller is None:
+                    raise
+            # only here, after the except block, has the failed graph no holder
+            gc.collect()
+            comfy.model_management.soft_empty_cache()
+            failed, self._setting = self._setting, self._setting.smaller
+            logging.warning(
+                "RectifID: out of memory with gradient '%s'; trying again with '%s', which takes longer.",
+                failed.name,
+                self._setting.name,
+            )
+
+
+def _blocks(network: nn.Module) -> int:
+    return sum(len(blocks) for blocks in network.modules() if isinstance(blocks, nn.ModuleList))

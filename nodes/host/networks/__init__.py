@@ -1,0 +1,1 @@
+"""Networks that the host loads, offloads and counts."""

@@ -1,0 +1,110 @@
+"""Discriminators whose networks the host loads, offloads and counts like any model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from comfy.model_management import get_torch_device, load_models_gpu, unet_offload_device
+from comfy.model_patcher import ModelPatcher
+from torch import Tensor
+
+from ....rectifid_core.discriminators.base import Discriminator, EmbeddingDiscriminator
+from ....rectifid_core.identity.encoding import encode_identity
+from ....rectifid_core.identity.files import load_identity
+from ....rectifid_core.identity.identity import Identity
+from ....rectifid_core.identity.measuring import Measurement, measure
+from ....rectifid_core.images.validation import as_rgb
+from ....rectifid_core.networks.digest import file_digest
+from ....rectifid_core.networks.onnx import input_size, load_onnx
+
+PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+
+
+class HostedDiscriminator:
+    """Any discriminator, and the host's handles on its networks; everything else is the discriminator's own.
+
+    patchers: one for each of its networks.
+    """
+
+    def __init__(self, discriminator: Discriminator):
+        self._discriminator = discriminator
+        self.patchers = [
+            ModelPatcher(network, load_device=get_torch_device(), offload_device=unet_offload_device())
+            for network in discriminator.networks
+        ]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._discriminator, name)
+
+    def load(self) -> torch.device:
+        """Has the host load the networks, and returns the device on which they are now."""
+        load_models_gpu(self.patchers)
+        return [fully_loaded(patcher) for patcher in self.patchers][0].load_device
+
+
+def load_discriminator(
+    path: Path, size: int = 0, kind: type[EmbeddingDiscriminator] = EmbeddingDiscriminator, **settings: Any
+) -> HostedDiscriminator:
+    """The recogniser of an ONNX file; ``size`` 0 reads the input size from it, ``settings`` are its ``kind``'s."""
+    with torch.inference_mode(False):  # what is made here takes part in a gradient later
+        network = load_onnx(path)
+        return HostedDiscriminator(
+            kind(network, name=path.stem, digest=file_digest(path), input_size=size or input_size(path), **settings)
+        )
+
+
+def encode_images(
+    discriminator: HostedDiscriminator,
+    images: Iterable[Tensor],
+    masks: Iterable[Tensor] | None = None,
+    **options: Any,
+) -> Identity:
+    """The identity of the host's images, ``(H, W, C)`` in [0, 1] each; all of it rests on the CPU.
+
+    masks: ``(H, W)``, one for each image; options: the others of `encode_identity`.
+    """
+    masks = None if masks is None else [mask.to("cpu", torch.float32, copy=True) for mask in masks]
+    for number, mask in enumerate(masks or (), 1):
+        if not mask.any():  # the host's loader gives such a one, of 64 x 64, where nothing is painted
+            raise ValueError(f"mask {number} is empty: paint over what is meant, or disconnect the mask")
+    device = discriminator.load()
+    with torch.inference_mode(False):
+        identity = encode_identity(
+            discriminator,
+            [as_channels_first(image, device) for image in images],
+            masks=masks,
+            **options,
+        )
+    seen = [replace(each, image=each.image.cpu()) for each in identity.seen]
+    query = None if identity.query is None else identity.query.cpu()
+    return replace(identity, embeddings=identity.embeddings.cpu(), crops=identity.crops.cpu(), query=query, seen=seen)
+
+
+def load_saved(path: Path, discriminator: HostedDiscriminator) -> Identity:
+    """An identity that was saved, as `encode_images` makes it."""
+    with torch.inference_mode(False):
+        return load_identity(path, discriminator)
+
+
+def measure_images(identity: Identity, images: Iterable[Tensor]) -> list[Measurement | None]:
+    """`measure` for the host's images, ``(H, W, C)`` in [0, 1] each; one at a time, since they may be large."""
+    device = identity.discriminator.load()
+    with torch.inference_mode(False):
+        pictures = as_rgb([as_channels_first(image, "cpu") for image in images], "image")
+        return [measure(identity, picture[None].to(device))[0] for picture in pictures]
+
+
+def as_channels_first(image: Tensor, device: torch.device | str) -> Tensor:
+    """The host's ``(H, W, C)`` as ``(C, H, W)``, float32 unless it is of whole numbers, in a copy that is normal."""
+    dtype = torch.float32 if image.is_floating_point() else image.dtype
+    return image.movedim(-1, 0).to(device, dtype, copy=True)
+
+
+def fully_loaded(patcher: ModelPatcher) -> ModelPatcher:
+    """The host skips weights of modules that also have children, where it believes memory to be short."""
+    patcher.model.to(patcher.load_device)
+    return patcher

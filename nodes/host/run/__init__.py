@@ -1,0 +1,1 @@
+"""A guided run: the sampler, and what its user sees of it."""

@@ -1,0 +1,120 @@
+"""A guided run as its user sees it, and when it ends."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from torch import Tensor
+
+from ....rectifid_core.guidance.base import Guidance
+from ....rectifid_core.guidance.combination import CombinedGuidance
+from ....rectifid_core.report.report import Report
+from ....rectifid_core.solver.convergence import settled
+from ....rectifid_core.solver.solve import SETTLING, Best, Iterate
+from .progress import Progress
+from .sampler import Watch
+
+IF_MISSING = ("error", "unguided")
+
+
+class Run:
+    """Bar, picture and text on the node that is executed, the warnings, and the report.
+
+    settings: the widgets' values, by name, for the report; iterations, stop_at_similarity and if_missing are heeded.
+    image: what the run would return by now, ``(B, 3, H, W)`` in [0, 1].
+
+    Raises ValueError, in a user's words, for a guidance that would start after the last iteration.
+    """
+
+    report: Report
+    image: Tensor
+
+    def __init__(self, guidance: Guidance, settings: dict[str, Any]):
+        self._guidance = guidance
+        self._discriminators = guidance.discriminators
+        self._settings = settings
+        iterations = settings["iterations"]
+        if isinstance(guidance, CombinedGuidance) and iterations > 0 and (late := guidance.starting_from(iterations)):
+            message = "; ".join(_too_late(name, start, iterations) for name, start in late.items())
+            if len(late) == len(guidance.parts):
+                raise ValueError(message)
+            logging.warning("RectifID: %s", message)
+
+    def begin(self, facts: dict[str, Any]) -> Watch:
+        """facts: what only the run itself knows, see `GuidedSampler`."""
+        digests = {each.name: each.digest for each in self._discriminators}
+        self.report = Report({"discriminators": digests, **self._settings, **facts})
+        self._progress = Progress(self._settings["iterations"] + 1)
+        return self._watch
+
+    def text(self) -> str:
+        return f"family: {self.report.settings['family']}\n{self.report.text()}"
+
+    def _watch(self, iterate: Iterate, kept: Best | Iterate) -> bool:
+        """Whether the run is at its end."""
+        self.report.append(iterate)
+        self.image = kept.image
+        self._progress.show(iterate, iterate.number, f"iteration {iterate.number} of {self._settings['iterations']}")
+        enough = self._settings["stop_at_similarity"]
+        ends = (
+            iterate.number == self._settings["iterations"]
+            or (iterate.number == 0 and self._nothing_to_guide(iterate))
+            or (enough < 1 and not iterate.predicted and bool((kept.similarity >= enough).all()))
+            or self._at_rest(iterate)
+        )
+        if ends:
+            logging.info("RectifID %s", self.text())
+            self._progress.say(self.text())
+        return ends
+
+    def _at_rest(self, iterate: Iterate) -> bool:
+        """Whether a fixed point is reached, and nothing is yet to act."""
+        if self._settings["update_rule"] not in SETTLING or not settled(iterate):
+            return False
+        return not (isinstance(self._guidance, CombinedGuidance) and self._guidance.starting_from(iterate.number + 1))
+
+    def _nothing_to_guide(self, unguided: Iterate) -> bool:
+        """Whether what shall be guided is in none of the pictures; ValueError if that is to be an error."""
+        if not unguided.found.all():
+            noun = " or ".join(sorted({each.noun for each in self._discriminators if hasattr(each, "locate")}))
+            missing = _missing(unguided.found, noun)
+            if self._settings["if_missing"] == "error":
+                raise ValueError(missing)
+            logging.warning("RectifID: %s", missing)
+        for name, part in unguided.parts.items():
+            if part.found is not None and not part.found.all():
+                logging.warning("RectifID: %s", _without(part.found, name))
+        return not unguided.found.any()
+
+
+def _too_late(name: str, start: int, iterations: int) -> str:
+    """What to tell a user whose guidance is limited to iterations that never come."""
+    return (
+        f"{name} starts at iteration {start}, and the run has {iterations}, from 0 to {iterations - 1}, so that it "
+        "never acts: let it start earlier, or give the run more iterations"
+    )
+
+
+def _without(found: Tensor, name: str) -> str:
+    """What to tell a user where one of several is missing; found: ``(B,)`` bool."""
+    return (
+        f"What {name} shall guide is not in {_which(found)}; the others are guided without it. Ask in the prompt for "
+        "as many people or things as there are identities. With a mask, it counts only where the mask is."
+    )
+
+
+def _which(found: Tensor) -> str:
+    """The pictures in which it was not found."""
+    missing = [str(i) for i, each in enumerate(found.tolist()) if not each]
+    return "the unguided picture" if len(found) == 1 else f"the unguided pictures {', '.join(missing)} of the batch"
+
+
+def _missing(found: Tensor, noun: str) -> str:
+    """What to tell a user whose unguided pictures lack what shall be guided; found: ``(B,)`` bool."""
+    return (
+        f"There is no {noun} in {_which(found)}, so there is nothing to guide. Ask for one in the prompt ('close-up "
+        f"portrait photo of a person', not 'a crowd'), try another seed or a larger picture, or lower the {noun} "
+        "detection threshold of the discriminator. With a mask, it counts only where the mask is. To get the unguided "
+        "picture instead of this error, set if_missing to unguided."
+    )

@@ -1,0 +1,266 @@
+"""The solver in the place of one of the host's samplers.
+
+The host's guider prepares everything (weights, hooks, ControlNets, masks, regions, wrappers) and then runs it as it
+runs `euler`, so that all of it passes through.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import comfy.sample
+import comfy.samplers
+import torch
+from comfy.model_base import BaseModel
+from comfy.model_patcher import ModelPatcher
+from comfy.samplers import CFGGuider
+from comfy.sd import VAE
+from torch import Tensor, nn
+
+from ....rectifid_core.discriminators.base import Discriminator
+from ....rectifid_core.guidance.base import Guidance
+from ....rectifid_core.solver.solve import CLIPPED, Best, Iterate, solve
+from ..flows.family import AUTO, family_of, flow_of, sigmas_of
+from ..flows.flow import Denoiser
+from ..gradient.autograd import attribute, differentiable, normal
+from ..gradient.cfg_gradient import through_the_positive
+from ..gradient.decoder import VAEDecoder, refuse_other_vaes
+from ..gradient.memory import (
+    GRADIENTS,
+    POSITIVE,
+    STRAIGHT,
+    UNGUIDED,
+    Needs,
+    ThriftyGradient,
+    load_together,
+    settings_of,
+)
+from ..gradient.model import (
+    differentiable_options,
+    has_patches,
+    is_plain,
+    refuse_changing_weights,
+    resident,
+    resident_model,
+)
+from ..gradient.operands import NormalOperands
+from ..networks.discriminators import fully_loaded
+
+LOSS_SCALE = 1024.0  # for float16, at first
+SCALE_UNITS = ("latent", "published")
+KEEP = ("best", "last")
+_PUBLISHED_NUMBERS = 4 * 64 * 64  # in a latent of the published model: a clipped gradient of norm 1 was made for it
+_RATIOS = ("downscale_ratio_spacial", "downscale_ratio_temporal")  # newer hosts put them into an empty latent
+
+_TOO_LITTLE_MEMORY = (
+    "There is too little memory to guide this picture, even with the gradient that needs least. Make the picture or "
+    "the batch smaller, or choose fewer views, cfg 1, or a smaller file of the model (fp8, GGUF); close other programs "
+    "that use the graphics card."
+)
+
+Watch = Callable[[Iterate, Best | Iterate], bool]
+
+
+class GuidedSampler(comfy.samplers.Sampler):
+    """A SAMPLER of the host, for any of its guiders; it keeps nothing of a run, and may serve several.
+
+    begin: called when a run begins, with what is known of it then by name (model, family, seed, steps); what it returns
+        is called with each iterate and what would be kept by now, and ends the run by True.
+    views, and the run's seed: of `Guidance.energy`; keep: "best" or "last" iterate.
+    family: one of `FAMILIES`, or `AUTO`; a flow or diffusion model runs as by the host's `euler`, a consistency model
+        as by `lcm`.  With ``iterations=0`` the latent is the host's, for a flow to the bit.
+    scale, scale_unit: the solver's scale for a latent of 16384 numbers; "latent" makes it mean the same for any other,
+        by sqrt(numbers / 16384), where gradients are clipped; "published" takes it as it is.
+    gradient: one of `GRADIENTS`; "positive" is exact under a guider that is not plain cfg.
+    settings: the others of the solver.
+
+    Raises torch.OutOfMemoryError, in a user's words, where there is too little even for the smallest gradient, and
+    ValueError, in a user's words, for what cannot be guided: at once for a VAE that is none or a discriminator
+    that the host cannot load, in a run for a VAE, latent or sigmas that do not go with it.
+    """
+
+    def __init__(
+        self,
+        vae: VAE | None,
+        guidance: Guidance,
+        begin: Callable[[dict[str, Any]], Watch],
+        *,
+        views: int,
+        scale: float,
+        scale_unit: str = SCALE_UNITS[0],
+        keep: str = KEEP[0],
+        family: str = AUTO,
+        gradient: str = GRADIENTS[0],
+        **settings: Any,
+    ):
+        if vae is None:
+            raise ValueError(
+                "There is no VAE. If it comes from a checkpoint loader, this checkpoint has none: use a Load VAE node."
+            )
+        self._vae = vae
+        self._guidance, self._views = guidance, views
+        self._networks = [network for each in guidance.discriminators for network in _networks(each)]
+        self._begin = begin
+        self._scale, self._scale_unit = scale, scale_unit
+        self._keep = keep
+        self._family = family
+        self._gradient = STRAIGHT.name if settings["rule"] == "single_pass" else gradient  # which has no other
+        self._settings = settings
+        self._guided = settings["iterations"] > 0
+
+    def sample(
+        self, model_wrap, sigmas, extra_args, callback, noise, latent_image=None, denoise_mask=None, disable_pbar=False
+    ):
+        """What the host's guider, ``model_wrap``, calls; the noise in, the latent out, as of its other samplers."""
+        guider, steps = model_wrap, len(sigmas) - 1
+        refuse_other_vaes(self._vae, guider.model_patcher)
+        _refuse_other_latents(noise, guider.model_patcher)
+        family = family_of(guider.model_patcher, steps, self._family)
+        if self._guided:
+            _refuse_unfinished(sigmas)
+            refuse_changing_weights(guider)
+        try:
+            with self._ready(guider, extra_args["model_options"], noise.shape, steps) as (options, decoder, gradient):
+                if self._guided:
+                    guider.conds = normal(guider.conds)
+                    sigmas, noise, latent_image, denoise_mask = normal((sigmas, noise, latent_image, denoise_mask))
+                seed = extra_args.get("seed") or 0
+                model = guider.inner_model
+                watch = self._begin(
+                    {
+                        "model": type(model).__name__,
+                        "family": family,
+                        "seed": seed,
+                        "steps": steps,
+                        "gradient": f"{POSITIVE}, {gradient.name}" if self._positive(guider) else gradient.name,
+                    }
+                )
+                extra_args = {**extra_args, "model_options": options}
+                denoiser = Denoiser(guider, sigmas, extra_args, noise, latent_image, denoise_mask)
+                x0 = model.model_sampling.noise_scaling(
+                    sigmas[0], noise, latent_image, self.max_denoise(guider, sigmas)
+                )
+                best = Best()
+                for iterate in solve(
+                    flow_of(family, denoiser, noise),
+                    VAEDecoder(self._vae, decoder, model, denoise_mask),
+                    self._guidance.energy(self._views, seed),
+                    x0 / denoiser.scale(sigmas[0]),
+                    scale=self._scale_for(noise),
+                    gradient=gradient,
+                    loss_scale=LOSS_SCALE if torch.float16 in self._computed_in(model) else 1.0,
+                    **self._settings,
+                ):
+                    best.update(iterate)
+                    kept = best if self._keep == "best" else iterate
+                    if watch(iterate, kept):
+                        break
+                return model.model_sampling.inverse_noise_scaling(sigmas[-1], kept.latent)
+        except torch.OutOfMemoryError:
+            pass  # and only then raised anew: this one holds on to what has filled the memory
+        raise torch.OutOfMemoryError(_TOO_LITTLE_MEMORY)
+
+    @contextmanager
+    def _ready(
+        self, guider: CFGGuider, options: dict[str, Any], shape: torch.Size, steps: int
+    ) -> Iterator[tuple[dict[str, Any], nn.Module, ThriftyGradient]]:
+        """Inside, all networks are loaded, and differentiable if the run is guided.
+
+        The options to run the model with, the VAE's network, and the gradient that fits beside them.
+        """
+        with ExitStack() as stack:
+            autoencoder, patched = self._vae.patcher, has_patches(options)
+            if self._guided:
+                autoencoder, options = resident(autoencoder), differentiable_options(options)
+                stack.enter_context(resident_model(guider))
+                stack.enter_context(attribute(guider, "model_options", differentiable_options(guider.model_options)))
+                if self._positive(guider):
+                    options = through_the_positive(options)
+            settings = settings_of(self._gradient, steps) if self._guided else [UNGUIDED]
+            needs = Needs(guider, self._vae, shape, share=0.5 if self._positive(guider) else 1)
+            load_together(guider, [autoencoder, *self._networks], needs.of(settings[0]), needs.of(settings[-1]))
+            for network in self._networks:
+                fully_loaded(network)
+            patchers = [guider.model_patcher, *guider.loaded_models, autoencoder, *self._networks]
+            networks = [patcher.model for patcher in patchers]
+            if self._guided:
+                stack.enter_context(differentiable(networks))
+                if patched:  # the watch over all operands takes time
+                    stack.enter_context(NormalOperands())
+            setting = needs.fitting(settings, guider.model_patcher.load_device)
+            yield options, autoencoder.model, ThriftyGradient(setting, networks)
+
+    def _positive(self, guider: CFGGuider) -> bool:
+        return self._guided and self._gradient == POSITIVE and is_plain(guider)
+
+    def _scale_for(self, latents: Tensor) -> float:
+        if self._scale_unit == "published" or self._settings["rule"] not in CLIPPED:
+            return self._scale
+        return self._scale * math.sqrt(latents[0].numel() / _PUBLISHED_NUMBERS)
+
+    def _computed_in(self, model: BaseModel) -> set[torch.dtype]:
+        """In which types the networks of a gradient compute."""
+        discriminators = {parameter.dtype for each in self._networks for parameter in each.model.parameters()}
+        return {model.manual_cast_dtype or model.get_dtype(), self._vae.vae_dtype, *discriminators}
+
+
+def sample(
+    model: ModelPatcher,
+    positive: list,
+    negative: list,
+    latent: dict[str, Any],
+    sampler: comfy.samplers.Sampler,
+    *,
+    seed: int,
+    steps: int,
+    cfg: float,
+    scheduler: str,
+    denoise: float,
+) -> dict[str, Any]:
+    """The host's KSampler with ``sampler`` in the place of the one that it would make by a name."""
+    samples = comfy.sample.fix_empty_latent_channels(
+        model, latent["samples"], **{ratio: latent[ratio] for ratio in _RATIOS if ratio in latent}
+    )
+    noise = comfy.sample.prepare_noise(samples, seed, latent.get("batch_index"))
+    sigmas = sigmas_of(model, steps, scheduler, denoise)
+    samples = comfy.sample.sample_custom(
+        model, noise, cfg, sampler, sigmas, positive, negative, samples, latent.get("noise_mask"), seed=seed
+    )
+    latent = {key: value for key, value in latent.items() if key not in _RATIOS}
+    return {**latent, "samples": samples}
+
+
+def _networks(discriminator: Discriminator) -> list[ModelPatcher]:
+    """What the host shall load of it; ValueError for one that it cannot."""
+    if not hasattr(discriminator, "patchers"):
+        raise ValueError(
+            f"The discriminator {discriminator.name} of the identity is not loaded (any more). Run the node that loads "
+            "it again: change one of its settings, or restart ComfyUI."
+        )
+    return discriminator.patchers
+
+
+def _refuse_other_latents(latents: Tensor, model: ModelPatcher) -> None:
+    """Raises ValueError unless the latents are images of this model."""
+    if latents.ndim not in (4, 5) or (latents.ndim == 5 and latents.shape[2] > 1):
+        raise ValueError("This latent is a video or a sound; guidance works on images. Use a latent of one frame.")
+    if not len(latents):
+        raise ValueError("This latent is a batch of no pictures: give it at least one.")
+    channels = model.get_model_object("latent_format").latent_channels
+    if latents.shape[1] != channels:
+        raise ValueError(
+            f"The latent has {latents.shape[1]} channels and the model works on {channels}. Encode the image with the "
+            "VAE that belongs to the model, or use an empty latent."
+        )
+
+
+def _refuse_unfinished(sigmas: Tensor) -> None:
+    if sigmas[-1] > 0:
+        raise ValueError(
+            f"These sigmas end at {float(sigmas[-1]):.3g}, before the picture is finished, and guidance looks at "
+            "finished pictures. Give this sampler sigmas that end at 0, such as the low_sigmas of SplitSigmas, and let "
+            "another sampler draw the part before."
+        )

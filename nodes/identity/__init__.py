@@ -1,0 +1,1 @@
+"""Shelf RectifID/identity: who or what the pictures show."""

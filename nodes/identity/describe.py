@@ -1,0 +1,58 @@
+"""What a face pack can say of an identity, for the prompt."""
+
+from __future__ import annotations
+
+from comfy_api.latest import io
+
+from ...rectifid_core.discriminators.faces.attributes import describe_face, rewrite
+from ..host.run.progress import tell
+from ..types import Identity
+
+
+class DescribeFaceIdentity(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="DescribeFaceIdentity",
+            display_name="Describe Face Identity",
+            category="RectifID/identity",
+            description="Makes a prompt agree with the reference: writes 'man' or 'woman' where it says 'person'. By "
+            "the gender and age model of the face pack; nothing else is inferred.",
+            inputs=[
+                Identity.Input(
+                    "identity", tooltip="From Encode Reference Identity, with a face pack; the first reference counts."
+                ),
+                io.String.Input(
+                    "prompt",
+                    default="close-up portrait photo of a person",
+                    multiline=True,
+                    tooltip="Each 'person' in it is replaced; a prompt without one stays as it is.",
+                ),
+                io.Boolean.Input(
+                    "age_word", default=False, tooltip="Also say the age in a word, such as 'young' or 'elderly'."
+                ),
+            ],
+            outputs=[
+                io.String.Output(display_name="prompt", tooltip="For CLIP Text Encode."),
+                io.String.Output(display_name="description", tooltip="What the model guesses, with the age in years."),
+            ],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def execute(cls, identity, prompt, age_word) -> io.NodeOutput:
+        discriminator = identity.discriminator
+        if not hasattr(discriminator, "pack"):
+            raise ValueError(
+                f"This identity is of a {discriminator.noun}, by {discriminator.name}, and only faces are described. "
+                "Encode it with Load Face Discriminator, or leave this node out."
+            )
+        if not identity.seen:
+            raise ValueError(
+                "This identity was loaded from a file, which does not keep the reference image. Encode the image "
+                "again, or write 'man' or 'woman' into the prompt yourself."
+            )
+        first = identity.seen[0]
+        description = describe_face(discriminator.pack.attributes, first.image, first.chosen)
+        prompt, said = rewrite(prompt, description, age_word), str(description)
+        return io.NodeOutput(prompt, said, ui=tell(said, cls.hidden.unique_id))

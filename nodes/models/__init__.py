@@ -1,0 +1,1 @@
+"""Shelf RectifID/models: MODELs read as the flows that they were trained to be."""

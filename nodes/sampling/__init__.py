@@ -1,0 +1,1 @@
+"""Shelf RectifID/sampling: the samplers, and what stands before and after them."""

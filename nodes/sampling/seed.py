@@ -1,0 +1,109 @@
+"""Starting well: the seed whose unguided picture is nearest to what is asked for."""
+
+from __future__ import annotations
+
+import logging
+import math
+
+import comfy.samplers
+from comfy_api.latest import io, ui
+
+from ...rectifid_core.guidance.combination import as_guidance
+from ...rectifid_core.solver.solve import RULES, Iterate
+from ..host.flows.family import AUTO, FAMILIES
+from ..host.run.progress import Progress
+from ..host.run.sampler import GuidedSampler, sample
+from ..types import Guidance, Identity
+
+SEEDS = 2**64
+VIEWS = 4
+
+
+class FindSeed(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="FindSeed",
+            display_name="Find Seed",
+            category="RectifID/sampling",
+            description="Draws unguided pictures of several seeds, which costs one sampling each, and gives the seed "
+            "of the one that is most like the reference. Guidance that starts there has less far to go. Connect it to "
+            "the seed of the sampler.",
+            inputs=[
+                io.Model.Input("model", tooltip="That of the sampler, as all of the following."),
+                io.Conditioning.Input("positive", tooltip="What the picture shall show."),
+                io.Conditioning.Input("negative", tooltip="What it shall not show; unused at cfg 1."),
+                io.Latent.Input("latent_image", tooltip="The latent to start from. A batch is judged by its mean."),
+                io.Vae.Input("vae", tooltip="The VAE of the model."),
+                io.MultiType.Input("guidance", [Identity, Guidance], tooltip="Whom or what the picture shall show."),
+                io.Int.Input(
+                    "seed",
+                    default=0,
+                    min=0,
+                    max=SEEDS - 1,
+                    control_after_generate=True,
+                    tooltip="The first seed to try; the others follow it.",
+                ),
+                io.Int.Input(
+                    "count", default=8, min=1, max=1000, tooltip="How many seeds to try. Each costs one sampling."
+                ),
+                io.Int.Input("steps", default=4, min=1, max=100, tooltip="As in the sampler."),
+                io.Float.Input(
+                    "cfg", default=1.0, min=0.0, max=100.0, step=0.1, round=0.01, tooltip="As in the sampler."
+                ),
+                io.Combo.Input(
+                    "scheduler",
+                    options=comfy.samplers.KSampler.SCHEDULERS,
+                    default="simple",
+                    tooltip="As in the sampler.",
+                ),
+                io.Float.Input("denoise", default=1.0, min=0.01, max=1.0, step=0.01, tooltip="As in the sampler."),
+                io.Combo.Input("family", options=[AUTO, *FAMILIES], default=AUTO, tooltip="As in the sampler."),
+            ],
+            outputs=[
+                io.Int.Output(display_name="seed", tooltip="For the seed of the sampler."),
+                io.Image.Output(display_name="unguided", tooltip="The unguided picture of that seed."),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls, model, positive, negative, latent_image, vae, guidance, seed, count, family, **settings
+    ) -> io.NodeOutput:
+        guidance, progress = as_guidance(guidance), Progress(count)
+
+        def look(candidate: int) -> Iterate:
+            seen = []
+            sampler = GuidedSampler(
+                vae,
+                guidance,
+                lambda facts: lambda iterate, kept: bool(seen.append(iterate)),
+                views=VIEWS,
+                scale=1.0,
+                family=family,
+                rule=RULES[0],
+                iterations=0,
+            )
+            sample(model, positive, negative, latent_image, sampler, seed=candidate, **settings)
+            return seen[0]
+
+        best, least = None, math.inf
+        for number in range(count):
+            candidate = (seed + number) % SEEDS
+            iterate = look(candidate)
+            if (energy := _energy(iterate)) < least:
+                best, least, image = candidate, energy, iterate.image
+            progress.show(iterate, number, f"seed {candidate}")
+        if best is None:
+            raise ValueError(
+                f"In none of the {count} pictures there is what the guidance is about. Ask for it in the prompt, try "
+                "more or other seeds, or a larger picture."
+            )
+        text = f"seed {best}, of {count} tried"
+        logging.info("RectifID %s", text)
+        return io.NodeOutput(best, image.movedim(1, -1).cpu(), ui=ui.PreviewText(text))
+
+
+def _energy(iterate: Iterate) -> float:
+    """The mean over the batch; infinite where there is nothing to compare in one of its pictures."""
+    return iterate.energy.mean().item() if iterate.found.all() else math.inf

@@ -1,0 +1,1 @@
+"""Networks that find regions in an image and embed them."""

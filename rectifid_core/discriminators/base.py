@@ -1,0 +1,166 @@
+"""Discriminators: networks that say, differentiably, what an image shows.
+
+image --locate--> regions --crop--> crops --embed--> unit vectors, whose cosine is the similarity of two images.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..images.regions import Region
+
+
+class Discriminator(Protocol):
+    """Finds regions in each image of a batch and embeds them; samples do not mix.
+
+    name: for people; digest: the SHA-256 of its weights, so that embeddings of another discriminator are refused.
+    noun: what it looks at, for messages: "face", "subject", "picture".
+    detects: whether `locate` finds its regions without being told what to look for.
+    threshold: a region with a lower score is doubtful: nobody's reference, and a last resort while tracking.
+    input_size: s, the side of a crop in pixels.
+    networks: what runs in torch, to be moved to the device of the images.
+    """
+
+    name: str
+    digest: str
+    noun: str
+    detects: bool
+    threshold: float
+    input_size: int
+
+    @property
+    def networks(self) -> list[nn.Module]: ...
+
+    def locate(self, image: Tensor, query: Tensor | None = None) -> list[list[Region]]:
+        """The regions in each of ``(B, 3, H, W)``, the best first; called without gradient.
+
+        query: what to look for, from `text_query` or `image_query`; None: what this discriminator looks for by itself.
+        """
+
+    def crop(self, image: Tensor, regions: list[Region]) -> Tensor:
+        """One region of each image, as the network wants it: ``(B, 3, s, s)`` in [0, 1]; differentiable."""
+
+    def embed(self, crops: Tensor) -> Tensor:
+        """``(B, 3, s, s)`` -> unit vectors ``(B, D)``; differentiable."""
+
+    def text_query(self, text: str) -> Tensor | None:
+        """What `locate` shall look for, in words; None for no words.  ValueError where words are no use."""
+
+    def image_query(self, image: Tensor, region: Region) -> Tensor | None:
+        """What `locate` shall look for in other images: what this one, ``(3, H, W)``, shows in ``region``.
+
+        ``(Q,)``; None where it needs no telling.
+        """
+
+    def doubt(self, region: Region, crop: Tensor) -> str | None:
+        """Why this region with its crop ``(3, s, s)`` makes a poor reference, in a user's words, or None."""
+
+
+class EmbeddingDiscriminator:
+    """Any network that embeds a square crop, over the whole image or a fixed box of it.
+
+    network: ``(B, 3, s, s) -> (B, D)`` or ``(B, D, 1, 1)``, frozen; of any floating dtype.
+    input_size: s, in pixels.
+    mean, std: of the network's normalisation (x - mean) / std, x in [0, 1]; a number, or one per channel (in the
+        network's order).
+    channel_order: "rgb", or "bgr" for a network that was trained on OpenCV's images.
+    box: (left, top, right, bottom) as fractions of the image's width and height.
+    """
+
+    noun = "picture"
+    detects = False
+    threshold = 0.0
+
+    def __init__(
+        self,
+        network: nn.Module,
+        *,
+        name: str,
+        digest: str,
+        input_size: int,
+        mean: float | tuple[float, float, float] = 0.5,
+        std: float | tuple[float, float, float] = 0.5,
+        channel_order: str = "rgb",
+        box: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0),
+    ) -> None:
+        left, top, right, bottom = box
+        if not (0 <= left < right <= 1 and 0 <= top < bottom <= 1):
+            raise ValueError(
+                f"the box {box} is empty or leaves the image; use 0 <= left < right <= 1, 0 <= top < bottom <= 1"
+            )
+        if channel_order not in ("rgb", "bgr"):
+            raise ValueError(f"unknown channel order {channel_order!r}; choose rgb or bgr")
+        if input_size < 1:
+            raise ValueError(f"the input size must be at least 1 pixel, not {input_size}")
+        self.mean = torch.tensor(mean).view(-1, 1, 1)
+        self.std = torch.tensor(std).view(-1, 1, 1)
+        if not (self.std > 0).all():
+            raise ValueError(f"std must be above 0, not {std}")
+        self.network = network
+        self.name = name
+        self.digest = digest
+        self.input_size = input_size
+        self.channel_order = channel_order
+        self.box = box
+
+    @property
+    def networks(self) -> list[nn.Module]:
+        return [self.network]
+
+    def locate(self, image: Tensor, query: Tensor | None = None) -> list[list[Region]]:
+        """The box, in whole pixels."""
+        height, width = image.shape[-2:]
+        left, top, right, bottom = (round(f * side) for f, side in zip(self.box, (width, height) * 2, strict=True))
+        left, top = min(left, width - 1), min(top, height - 1)
+        box = (float(left), float(top), float(max(right, left + 1)), float(max(bottom, top + 1)))
+        return [[Region(box)]] * len(image)
+
+    def crop(self, image: Tensor, regions: list[Region]) -> Tensor:
+        """Each region, in whole pixels, resized to the network's square; antialiased, so that every pixel counts."""
+        size = (self.input_size, self.input_size)
+        crops = [
+            F.interpolate(cut_out(sample, region)[None], size, mode="bilinear", antialias=True)
+            for sample, region in zip(image, regions, strict=True)
+        ]
+        return torch.cat(crops)
+
+    def embed(self, crops: Tensor) -> Tensor:
+        weight = next(self.network.parameters(), crops)
+        if weight.device != crops.device:
+            raise ValueError(
+                f"{self.name} is on the device {weight.device} and the picture on {crops.device}; move one to the other"
+            )
+        if self.channel_order == "bgr":
+            crops = crops.flip(1)
+        features = self.network(((crops - self.mean.to(crops)) / self.std.to(crops)).to(weight.dtype))
+        if features.ndim < 2 or len(features) != len(crops):
+            raise ValueError(
+                f"{self.name} made {tuple(features.shape)} of {len(crops)} images: it must embed each alone"
+            )
+        return F.normalize(features.flatten(1).to(torch.promote_types(features.dtype, torch.float32)), dim=1)
+
+    def text_query(self, text: str) -> Tensor | None:
+        if text:
+            raise ValueError(
+                f"{self.name} looks at every {self.noun} in the same way and cannot read {text!r}; leave the text empty"
+            )
+        return None
+
+    def image_query(self, image: Tensor, region: Region) -> Tensor | None:
+        return None
+
+    def doubt(self, region: Region, crop: Tensor) -> str | None:
+        return None
+
+
+def cut_out(image: Tensor, region: Region) -> Tensor:
+    """The pixels of ``region`` in an image ``(3, H, W)``: at least one, and none outside of it."""
+    height, width = image.shape[-2:]
+    left, top, right, bottom = (round(edge) for edge in region.box)
+    left, top = min(max(left, 0), width - 1), min(max(top, 0), height - 1)
+    right, bottom = min(max(right, left + 1), width), min(max(bottom, top + 1), height)
+    return image[:, top:bottom, left:right]

@@ -1,0 +1,1 @@
+"""Faces, by packs of ONNX files in the layout of insightface."""

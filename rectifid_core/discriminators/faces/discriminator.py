@@ -1,0 +1,119 @@
+"""Faces: found by a detector, aligned by their landmarks, embedded by a recogniser."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ...images.regions import Region
+from ...networks.digest import file_digest
+from ...networks.onnx import OnnxError, OnnxNetwork, load_onnx, read_onnx
+from ..base import EmbeddingDiscriminator
+from .alignment import align
+from .detector import FaceDetector
+from .pack import SOURCES, FacePack, FacePackError, read_pack
+
+# Measured on fourteen faces of 51 to 245 pixels: shrunk to 48 pixels they keep a similarity of 0.88 to 0.98 to
+# themselves, to 32 one of 0.60 to 0.90.  Sharp ones have a sharpness of 0.05 to 1.2; 0.006 is a Gaussian blur of 1.5 to
+# 2 pixels of the 112, which leaves a similarity of 0.46 to 0.93.
+SMALLEST = 48  # pixels, the width of a face that makes a good reference
+DULLEST = 0.006  # the sharpness of its crop
+
+
+class FaceDiscriminator(EmbeddingDiscriminator):
+    """The faces of an image, by the files of a pack.
+
+    network, settings: the recogniser and what `EmbeddingDiscriminator` wants to know of it.
+    """
+
+    noun = "face"
+    detects = True
+
+    def __init__(self, network: nn.Module, pack: FacePack, detector: FaceDetector, **settings: Any) -> None:
+        super().__init__(network, name=pack.name, **settings)
+        self.pack = pack
+        self.threshold = detector.threshold
+        self._detector = detector
+
+    def locate(self, image: Tensor, query: Tensor | None = None) -> list[list[Region]]:
+        """The faces in each image, as `FaceDetector` orders them."""
+        return [self._detector(sample) for sample in image]
+
+    def crop(self, image: Tensor, regions: list[Region]) -> Tensor:
+        """Each face, aligned by its landmarks."""
+        return torch.stack(
+            [align(sample, region.landmarks, self.input_size) for sample, region in zip(image, regions, strict=True)]
+        )
+
+    def doubt(self, region: Region, crop: Tensor) -> str | None:
+        if region.width < SMALLEST:
+            return (
+                f"the face is only {region.width:.0f} pixels wide, and may be taken for somebody else's; use a picture "
+                f"in which it has {SMALLEST} or more"
+            )
+        if sharpness(crop) < DULLEST:
+            return (
+                f"the face, {region.width:.0f} pixels wide, is blurred, and may be taken for somebody else's; use a "
+                "sharper picture"
+            )
+        return None
+
+
+def sharpness(crop: Tensor) -> float:
+    """The detail in a crop ``(3, s, s)``: the variance of its Laplacian as a share of its own; 0 for a flat one."""
+    grey = crop.float().mean(dim=0)
+    laplacian = grey[:-2, 1:-1] + grey[2:, 1:-1] + grey[1:-1, :-2] + grey[1:-1, 2:] - 4 * grey[1:-1, 1:-1]
+    return float(laplacian.var() / grey.var().clamp(min=1e-8))
+
+
+def load_face_discriminator(
+    folder: str | Path, *, threshold: float = 0.5, dtype: torch.dtype = torch.float32
+) -> FaceDiscriminator:
+    """The discriminator of the face pack in ``folder``, with its recogniser on the CPU.
+
+    threshold: of the detector, in (0, 1).
+    dtype: of the recogniser; float16 and bfloat16 take half the memory.
+
+    Raises FacePackError for a folder or a file that cannot serve, ValueError for another threshold, and ImportError
+    without insightface.
+    """
+    pack = read_pack(folder)
+    try:
+        detector = FaceDetector(pack.detector, threshold)
+        network = load_onnx(pack.recogniser)
+        mean, std = (0.0, 1 / 255) if _normalises(pack.recogniser) else (0.5, 0.5)
+        _try(network, pack.recogniser)
+    except OnnxError as error:
+        raise FacePackError(f"the face pack {pack.name}, in {pack.recogniser.parent}: {error}. {SOURCES}") from error
+    return FaceDiscriminator(
+        network.to(dtype),
+        pack,
+        detector,
+        digest=file_digest(pack.recogniser),
+        input_size=network.shape[-1],
+        mean=mean,
+        std=std,
+    )
+
+
+def _try(network: OnnxNetwork, recogniser: Path) -> None:
+    """OnnxError for a recogniser that does not make an embedding of a crop."""
+    try:
+        with torch.no_grad():
+            embedding = network(torch.zeros(1, 3, *network.shape[2:]))
+    except (IndexError, RuntimeError, TypeError, ValueError) as error:
+        raise OnnxError(f"{recogniser.name} does not work as a face recogniser: {error}") from error
+    if embedding.ndim != 2 or len(embedding) != 1:
+        raise OnnxError(f"{recogniser.name} makes {tuple(embedding.shape)} of one face, and not one embedding")
+
+
+def _normalises(recogniser: Path) -> bool:
+    """Whether the network itself subtracts a mean and scales, and so takes values of 0 to 255, as exports of mxnet do.
+
+    insightface's rule: there is a subtraction and a multiplication by name among its first eight nodes.
+    """
+    names = [node.name for node in read_onnx(recogniser).graph.node[:8]]
+    return all(any(name.startswith(each) for name in names) for each in (("Sub", "_minus"), ("Mul", "_mul")))

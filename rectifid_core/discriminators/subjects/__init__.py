@@ -1,0 +1,1 @@
+"""Objects and animals: DINO embeds, OWL finds."""

@@ -1,0 +1,1 @@
+"""Trained flows as windows."""

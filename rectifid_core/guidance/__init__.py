@@ -1,0 +1,1 @@
+"""What an image is drawn to, as an energy for each run."""

@@ -1,0 +1,114 @@
+"""The palette of a picture: which colours it has and how much of each, wherever they are."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..discriminators.base import Discriminator
+from ..images.masks import fit_mask
+from ..interfaces import Observation
+
+FACTOR = 1000.0  # two pictures of unlike colours are 0.3 apart: an energy near 100, as of an identity
+QUANTILES = 65536  # that are kept of a reference, which may have more pixels
+SOFT_BLACK = 1e-4  # the cube root of OKLab has an endless slope at 0
+
+_TO_CONES = (
+    (0.4122214708, 0.5363325363, 0.0514459929),
+    (0.2119034982, 0.6806995451, 0.1073969566),
+    (0.0883024619, 0.2817188376, 0.6299787005),
+)
+_TO_LAB = (
+    (0.2104542553, 0.7936177850, -0.0040720468),
+    (1.9779984951, -2.4285922050, 0.4505937099),
+    (0.0259040371, 0.7827717662, -0.8086757660),
+)
+
+
+@dataclass(frozen=True)
+class ColorGuidance:
+    """Draws an image to the palette of a reference; it needs no network.
+
+    reference: ``(3, H, W)`` in [0, 1]; mask: ``(h, w)``, of the image's shape at any size, where in it the palette
+    shall be that (above a half); None: everywhere.  ValueError for a mask that marks nothing.
+    """
+
+    reference: Tensor
+    mask: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        if self.mask is not None and not (self.mask > 0.5).any():
+            raise ValueError("the mask is empty: paint over where the colours shall be, or disconnect the mask")
+
+    @property
+    def discriminators(self) -> list[Discriminator]:
+        return []
+
+    def energy(self, views: int = 4, seed: int = 0) -> ColorEnergy:
+        """Views are for networks, which can be fooled; a palette is what it is."""
+        return ColorEnergy(self.reference, self.mask)
+
+
+class ColorEnergy:
+    """The squared sliced Wasserstein distance of the colours of each image to those of a reference, in OKLab.
+
+    The distance d is how far the colours would have to move, on average: 0 for the same palette in any arrangement, 1
+    from black to white.  Energy: 1000 * d^2; similarity: 1 - d.
+    """
+
+    def __init__(self, reference: Tensor, mask: Tensor | None = None) -> None:
+        self._mask = mask
+        along = _sorted_along(reference.flatten(1)[None])
+        self._quantiles = _quantiles(along, min(along.shape[-1], QUANTILES))[0]
+
+    def __call__(self, image: Tensor, iteration: int) -> Observation:
+        along = _sorted_along(self._where_it_counts(image))
+        goal = _quantiles(self._quantiles.to(image), along.shape[-1])
+        # Along one axis of space lies, on average, a third of a distance squared.
+        squared = 3 * (along - goal).square().mean(dim=(1, 2))
+        return Observation(FACTOR * squared, 1 - squared.detach().sqrt())
+
+    def _where_it_counts(self, image: Tensor) -> Tensor:
+        """The pixels, ``(B, 3, N)``."""
+        if self._mask is None:
+            return image.flatten(2)
+        mask = fit_mask(self._mask, tuple(image.shape[-2:])).to(image.device) > 0.5
+        return image[:, :, mask]
+
+
+def oklab(rgb: Tensor) -> Tensor:
+    """sRGB in [0, 1], ``(..., 3, N)``, to lightness (0 black, 1 white), green-red and blue-yellow.
+
+    Euclidean distances are about as large as they look.  The darkest tones lie closer together than in true OKLab.
+    """
+    linear = torch.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    cones = linear.new_tensor(_TO_CONES) @ linear
+    black, white = SOFT_BLACK ** (1 / 3), (1 + SOFT_BLACK) ** (1 / 3)
+    return linear.new_tensor(_TO_LAB) @ (((cones + SOFT_BLACK) ** (1 / 3) - black) / (white - black))
+
+
+def _sorted_along(rgb: Tensor) -> Tensor:
+    """``(B, 3, N)``: the places of all colours along each axis, ``(B, A, N)``, rising."""
+    return (_AXES.to(rgb) @ oklab(rgb)).sort(dim=-1).values
+
+
+def _quantiles(rising: Tensor, count: int) -> Tensor:
+    """``(..., N)`` rising values as ``count`` of them, evenly; the values themselves where ``count`` is N."""
+    shape = rising.shape[:-1]
+    return F.interpolate(rising.reshape(1, -1, rising.shape[-1]), count, mode="linear").reshape(*shape, count)
+
+
+def _axes() -> Tensor:
+    """The 6 axes through the corners of an icosahedron and the 10 of a dodecahedron: no direction is preferred."""
+    golden = (1 + math.sqrt(5)) / 2
+    corners = [(1.0, y, z) for y in (1.0, -1.0) for z in (1.0, -1.0)]
+    for long in (golden, golden**2):  # the dodecahedron's other corners are an icosahedron's, longer and thinner
+        corners += [each for sign in (1, -1) for each in ((0, sign, long), (sign, long, 0), (long, 0, sign))]
+    return F.normalize(torch.tensor(corners, dtype=torch.float64), dim=1)
+
+
+_AXES = _axes()

@@ -1,0 +1,141 @@
+"""The energy of an identity: 100 * (1 - cosine similarity), the paper's for faces and subjects."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..discriminators.base import Discriminator
+from ..identity.identity import Identity
+from ..images.regions import Region
+from ..images.views import Views
+from ..interfaces import Observation
+from .tracking import Tracker, searches
+
+FACTOR = 100.0  # the paper's; with it a gradient is rarely shorter than the norm 1 to which it is clipped
+PIXEL_FACTOR = 1000.0  # the paper's, for the mean absolute difference of the crops
+
+
+class Comparison:
+    """How far a region of each image is from an identity: 100 * (1 - cos), averaged over random views of its crop.
+
+    views: None looks at the plain crop only, as published.
+    pixels: the share of the paper's pixel term, 1000 * mean |crop - reference crop|, for rigid objects; 0 for none.
+    """
+
+    def __init__(self, identity: Identity, views: Views | None = None, pixels: float = 0.0) -> None:
+        self._identity = identity
+        self._views = views
+        self._pixels = pixels
+
+    def __call__(
+        self, image: Tensor, iteration: int, regions: Sequence[Region | None], found: Sequence[bool]
+    ) -> Observation:
+        """Of ``(B, 3, H, W)`` with a region for each; for None the energy 0, its gradient 0, and the similarity nan.
+
+        found: for each image, whether its region was found in this very one.
+        """
+        found = torch.tensor(found, device=image.device)
+        samples = [sample for sample, region in enumerate(regions) if region is not None]
+        size = self._identity.discriminator.input_size
+        energy = (image * 0).flatten(1).sum(dim=1)  # the graph, where there is nothing to look at
+        similarity = torch.full_like(energy, torch.nan, requires_grad=False)
+        crops = image.new_zeros(len(image), 3, size, size)
+        if samples:
+            index = torch.tensor(samples, device=image.device)
+            crop = self._identity.discriminator.crop(image[index], [regions[sample] for sample in samples])
+            distance, cosine = self._compare(crop, iteration, samples)
+            energy = energy.index_put((index,), distance.to(energy))
+            similarity = similarity.index_put((index,), cosine.to(similarity))
+            crops = crops.index_put((index,), crop.detach().to(crops))
+        return Observation(energy, similarity.detach(), crops, found)
+
+    def _compare(self, crop: Tensor, iteration: int, samples: list[int]) -> tuple[Tensor, Tensor]:
+        """The energy of each crop, and the similarity of the plain crop."""
+        if self._views is None:
+            similarity = seen = self._similarity(crop)
+        else:
+            seen = self._similarity(self._views(crop, iteration, samples)).view(self._views.count, -1).mean(dim=0)
+            with torch.no_grad():
+                similarity = self._similarity(crop)
+        energy = FACTOR * (1 - seen)
+        if self._pixels:
+            energy = energy + self._pixels * PIXEL_FACTOR * self._difference(crop).to(energy)
+        return energy, similarity
+
+    def _similarity(self, crops: Tensor) -> Tensor:
+        return self._identity.similarity(self._identity.discriminator.embed(crops))
+
+    def _difference(self, crop: Tensor) -> Tensor:
+        """The mean absolute difference to the reference's crop, to the nearest of several: ``(B,)``."""
+        references = self._identity.crops[self._identity.weights > 0].to(crop)
+        return (crop[:, None] - references[None]).abs().flatten(2).mean(dim=2).amin(dim=1)
+
+
+class IdentityEnergy:
+    """How far each image is from an identity, see `Comparison`; for one run.
+
+    detect_every, mask: see `Tracker`.
+
+    An image in which nothing was found, ever, has the energy 0 with a gradient of 0, and the similarity nan.
+    """
+
+    def __init__(
+        self,
+        identity: Identity,
+        views: Views | None = None,
+        *,
+        detect_every: int = 1,
+        pixels: float = 0.0,
+        mask: Tensor | None = None,
+    ) -> None:
+        self._track = Tracker(identity.discriminator, identity.query, detect_every, mask)
+        self._compare = Comparison(identity, views, pixels)
+
+    def __call__(self, image: Tensor, iteration: int) -> Observation:
+        regions, found = self._track(image, iteration)
+        return self._compare(image, iteration, regions, found)
+
+
+@dataclass(frozen=True)
+class IdentityGuidance:
+    """Draws an image to an identity; `IdentityEnergy` explains ``detect_every``, ``pixels`` and ``mask``."""
+
+    identity: Identity
+    detect_every: int = 1
+    pixels: float = 0.0
+    mask: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        if self.detect_every < 1:
+            raise ValueError(f"the detector must run at every iterate or every n-th, n >= 1, not {self.detect_every}")
+        if not 0 <= self.pixels < math.inf:
+            raise ValueError(f"the share of the pixels must be 0 or more, not {self.pixels}")
+        if self.mask is not None and not (self.mask > 0.5).any():
+            raise ValueError("the mask is empty: paint over where the identity shall be, or disconnect the mask")
+
+    @property
+    def discriminators(self) -> list[Discriminator]:
+        return [self.identity.discriminator]
+
+    @property
+    def searches(self) -> bool:
+        """Whether its region is found in each image."""
+        return searches(self.identity.discriminator, self.identity.query)
+
+    def energy(self, views: int = 4, seed: int = 0) -> IdentityEnergy:
+        return IdentityEnergy(
+            self.identity,
+            _views(views, seed),
+            detect_every=self.detect_every,
+            pixels=self.pixels,
+            mask=self.mask,
+        )
+
+
+def _views(count: int, seed: int) -> Views | None:
+    return Views(count, seed) if count else None

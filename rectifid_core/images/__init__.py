@@ -1,0 +1,1 @@
+"""Pixels, boxes and masks; no networks."""

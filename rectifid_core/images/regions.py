@@ -1,0 +1,53 @@
+"""Regions: the places in an image that a discriminator looks at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Region:
+    """A box in an image, in pixels from its upper left corner; it may leave the image.
+
+    box: left, top, right, bottom.
+    score: how sure the detector is, in [0, 1]; 1 where nothing was detected but the place is given.
+    landmarks: ``(P, 2)`` float32, x and y, on the CPU; for a face its eyes, nose and corners of the mouth.
+    """
+
+    box: tuple[float, float, float, float]
+    score: float = 1.0
+    landmarks: Tensor | None = None
+
+    @property
+    def width(self) -> float:
+        return self.box[2] - self.box[0]
+
+    @property
+    def height(self) -> float:
+        return self.box[3] - self.box[1]
+
+    @property
+    def area(self) -> float:
+        return max(self.width, 0.0) * max(self.height, 0.0)
+
+    @property
+    def centre(self) -> tuple[float, float]:
+        left, top, right, bottom = self.box
+        return (left + right) / 2, (top + bottom) / 2
+
+
+def overlap(a: Region, b: Region) -> float:
+    """Intersection over union of the two boxes, in [0, 1]."""
+    left, top = max(a.box[0], b.box[0]), max(a.box[1], b.box[1])
+    right, bottom = min(a.box[2], b.box[2]), min(a.box[3], b.box[3])
+    intersection = max(right - left, 0.0) * max(bottom - top, 0.0)
+    union = a.area + b.area - intersection
+    return intersection / union if union else 0.0
+
+
+def whole(image: Tensor) -> Region:
+    """All of an image ``(..., H, W)``."""
+    height, width = image.shape[-2:]
+    return Region((0.0, 0.0, float(width), float(height)))

@@ -1,0 +1,1 @@
+"""Files -> frozen torch networks."""

@@ -1,0 +1,103 @@
+"""What happened in a run, iterate by iterate, per sample."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from typing import Any
+
+from ..solver.solve import Iterate
+
+MEASURES = ("energy", "similarity", "residual", "contraction", "diverging", "found")
+PART_MEASURES = ("energy", "similarity", "found")
+
+
+class Report:
+    """The measures of each iterate, appended as they come.
+
+    settings: whatever the caller wants on record, JSON values by name.
+    number: list of N iterate numbers; seconds: list of N, each since the one before (the first: since the start).
+    predicted: list of N bools, see `Iterate`.
+    energy, similarity, residual, contraction: lists of N lists of B floats, nan where unknown; diverging, found: of
+        bools.
+    parts: by name, for each energy of a sum, its energy, similarity and found, as above.
+    """
+
+    def __init__(self, settings: dict[str, Any]) -> None:
+        self.settings = settings
+        self.number: list[int] = []
+        self.predicted: list[bool] = []
+        self.seconds: list[float] = []
+        self.energy: list[list[float]] = []
+        self.similarity: list[list[float]] = []
+        self.residual: list[list[float]] = []
+        self.contraction: list[list[float]] = []
+        self.diverging: list[list[bool]] = []
+        self.found: list[list[bool]] = []
+        self.parts: dict[str, dict[str, list[list]]] = {}
+        self._clock = time.perf_counter()
+
+    def append(self, iterate: Iterate) -> None:
+        for measure in MEASURES:
+            getattr(self, measure).append(getattr(iterate, measure).tolist())
+        for name, seen in iterate.parts.items():
+            part = self.parts.setdefault(name, {measure: [] for measure in PART_MEASURES})
+            found = [True] * len(seen.energy) if seen.found is None else seen.found.tolist()
+            for measure, values in zip(
+                PART_MEASURES, (seen.energy.tolist(), seen.similarity.tolist(), found), strict=True
+            ):
+                part[measure].append(values)
+        now = time.perf_counter()  # after tolist, which waits for the device
+        self.number.append(iterate.number)
+        self.predicted.append(iterate.predicted)
+        self.seconds.append(now - self._clock)
+        self._clock = now
+
+    def text(self) -> str:
+        """A summary in a few lines, one for each sample."""
+        lines = [f"{self.number[-1]} iterations in {sum(self.seconds):.1f} s"]
+        for sample in range(len(self.similarity[0])):
+            lines.append(f"sample {sample}: {self._line(sample)}")
+            lines += [f"  {name}: {_part_line(part, sample)}" for name, part in self.parts.items()]
+        return "\n".join(lines)
+
+    def _line(self, sample: int) -> str:
+        similarity = [row[sample] for row in self.similarity]
+        found = [row[sample] for row in self.found]
+        drawn = [i for i, each in enumerate(found) if each and not self.predicted[i]]
+        if not drawn:
+            return "nothing to compare was found in the picture; it is unguided"
+        best = max(drawn, key=similarity.__getitem__)
+        line = (
+            f"similarity {similarity[0]:.3f} unguided, {similarity[best]:.3f} best (iteration {self.number[best]}), "
+            f"{similarity[-1]:.3f} last"
+        )
+        if not all(found):
+            line += f"; lost sight of it in {found.count(False)} of {len(found)} pictures"
+        if any(row[sample] for row in self.diverging):
+            line += "; was diverging: lower the guidance scale (or the damping)"
+        return line
+
+    def to_json(self) -> str:
+        """Everything, as one JSON object; null where a measure is unknown."""
+        names = ("settings", "number", "predicted", "seconds", *MEASURES, "parts")
+        return json.dumps({name: _finite(getattr(self, name)) for name in names}, indent=1)
+
+
+def _part_line(part: dict[str, list[list]], sample: int) -> str:
+    energy, similarity, found = ([row[sample] for row in part[measure]] for measure in PART_MEASURES)
+    if not any(found):
+        return "never found in the picture"
+    measure, values = ("energy", energy) if all(map(math.isnan, similarity)) else ("similarity", similarity)
+    line = f"{measure} {values[0]:.3f} first, {values[-1]:.3f} last"
+    return line if all(found) else f"{line}; not found in {found.count(False)} of {len(found)} pictures"
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no nan and no infinity."""
+    if isinstance(value, dict):
+        return {name: _finite(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,1 @@
+"""The anchored fixed-point iteration; it knows no pictures."""
