@@ -21,7 +21,7 @@ from world import Triples, World, machine
 from rectifid_core.discriminators.base import EmbeddingDiscriminator
 from rectifid_core.guidance.combination import combine
 from rectifid_core.guidance.identity import IdentityGuidance
-from rectifid_core.guidance.weighted_sum import Share
+from rectifid_core.guidance.weighted_sum import Schedule
 from rectifid_core.identity.encoding import encode_identity
 from rectifid_core.solver.solve import solve
 
@@ -46,7 +46,7 @@ class Job:
         self.noise = torch.randn(batch, 16, side // 8, side // 8, generator=torch.Generator().manual_seed(0))
         eye = EmbeddingDiscriminator(world.guide.network, name="guide", digest="", input_size=world.guide.input_size)
         people = {str(i): IdentityGuidance(encode_identity(eye, [triples.references[i]])) for i in range(subjects)}
-        self.guidance = combine({name: (person, Share()) for name, person in people.items()})
+        self.guidance = combine({name: (person, Schedule()) for name, person in people.items()})
         self.views = views
 
     def __call__(self) -> None:

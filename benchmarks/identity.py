@@ -46,7 +46,7 @@ def stack(seen: list[Observation]) -> Observation:
     together = {
         name: torch.cat([getattr(one, name) for one in seen]) for name in ("energy", "similarity", "crop", "found")
     }
-    return Observation(**together, parts={name: stack([one.parts[name] for one in seen]) for name in seen[0].parts})
+    return Observation(**together, terms={name: stack([one.terms[name] for one in seen]) for name in seen[0].terms})
 
 
 def run(world: World, triples: Triples, settings: dict, iterations: int, batch: int = 16) -> dict:

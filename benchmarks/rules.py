@@ -26,7 +26,7 @@ from world import Triples, World, machine, similarity
 from rectifid_core.guidance.identity import IdentityGuidance
 from rectifid_core.identity.encoding import encode_identity
 from rectifid_core.interfaces import Decoder, Energy, Flow
-from rectifid_core.solver.batched import spread
+from rectifid_core.solver.batched import expand_like
 from rectifid_core.solver.gradient import observe, trajectory
 from rectifid_core.solver.solve import Best, Iterate, solve
 
@@ -74,7 +74,7 @@ def best_noise(
             kept, least, number = noise, energy, torch.zeros_like(energy, dtype=torch.long)
         else:
             better = energy < least
-            kept = torch.where(spread(better, noise), noise, kept)
+            kept = torch.where(expand_like(better, noise), noise, kept)
             least, number = energy.minimum(least), number.masked_fill(better, place)
     if kept is None:
         raise ValueError("there is no noise to choose from: draw at least one")

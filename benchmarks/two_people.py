@@ -73,7 +73,7 @@ def run(world: World, couples: Couples, row: str, iterations: int, batch: int = 
             scale=SCALE,
         ):
             best.update(iterate)
-            now = places(world, iterate.image, iterate.parts)
+            now = places(world, iterate.image, iterate.terms)
             place = now.where((best.number == iterate.number)[:, None], place)
             if iterate.number in AT:
                 alike = panel_similarity(world.judge, best.image, part.references)  # (B, 2 people, 2 panels)

@@ -12,7 +12,7 @@ from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
-from .scope import Reach
+from .scope import GuidanceScope
 
 
 @runtime_checkable
@@ -60,17 +60,17 @@ class Observation:
         in which there is nothing to compare.
     crop: ``(B, 3, h, w)`` in [0, 1], detached, the region that was looked at; ``None`` where there is no region.
     found: ``(B,)`` bool, whether what is compared was found in this very image; ``None``: always.
-    parts: by name, what each energy of a sum saw; all of it detached.
-    by_reach: of a sum, the energy by what it may change, each ``(B,)`` with its graph; together they are ``energy``.
-        None for what does not act in this iteration.  Without it, all of ``energy`` reaches everything.
+    terms: by name, what each energy of a sum observed; all of it detached.
+    by_scope: of a sum, the energy by what it may change, each ``(B,)`` with its graph; together they are ``energy``.
+        None for what does not act in this iteration.  Without it, ``energy`` may change everything.
     """
 
     energy: Tensor
     similarity: Tensor
     crop: Tensor | None = None
     found: Tensor | None = None
-    parts: Mapping[str, Observation] = field(default_factory=dict)
-    by_reach: Mapping[Reach, Tensor | None] | None = None
+    terms: Mapping[str, Observation] = field(default_factory=dict)
+    by_scope: Mapping[GuidanceScope, Tensor | None] | None = None
 
 
 class Energy(Protocol):

@@ -1,4 +1,4 @@
-"""What an energy may change: in which windows of the trajectory, and where in the picture."""
+"""The scope of a guidance: what it may change: in which windows of the trajectory, and where in the picture."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from .images.masks import check_shape
 
 
 @dataclass(frozen=True, eq=False)
-class Reach:
-    """By itself: everything.  Two that reach the same are equal.
+class GuidanceScope:
+    """By itself: everything.  Two of the same windows and masks are equal.
 
     windows: from where to where on the way from noise to image, as fractions of the number of windows, 0 <= start <
         end <= 1; a window belongs to it if its middle does.
     masks: ``(h, w)`` each, in [0, 1], of the picture's shape at any size; their product says how much of the gradient
         counts where.
 
-    Raises ValueError, in a user's words, for what reaches nothing.
+    Raises ValueError, in a user's words, for a scope of nothing.
     """
 
     windows: tuple[float, float] = (0.0, 1.0)
@@ -37,7 +37,7 @@ class Reach:
                 raise ValueError("the mask is empty: paint over what may change, or disconnect the mask")
 
     def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Reach):
+        if not isinstance(other, GuidanceScope):
             return NotImplemented
         pairs = zip(self.masks, other.masks, strict=False)
         return (
@@ -49,21 +49,21 @@ class Reach:
     def __hash__(self) -> int:
         return hash((self.windows, len(self.masks)))
 
-    def __and__(self, other: Reach) -> Reach:
-        """What both reach."""
+    def __and__(self, other: GuidanceScope) -> GuidanceScope:
+        """What is in both."""
         (a, b), (c, d) = self.windows, other.windows
-        return Reach((max(a, c), min(b, d)), self.masks + other.masks)
+        return GuidanceScope((max(a, c), min(b, d)), self.masks + other.masks)
 
     def windows_of(self, count: int) -> range:
         """Which of ``count`` windows; ValueError, in a user's words, for none."""
         start, end = self.windows
-        reached = [k for k in range(count) if start <= (k + 0.5) / count < end]
-        if not reached:
+        inside = [k for k in range(count) if start <= (k + 0.5) / count < end]
+        if not inside:
             raise ValueError(
                 f"no step of {count} has its middle between {start:g} and {end:g} of the way from noise to picture, so "
                 "that the guidance would never act: let it act for longer, or use more steps"
             )
-        return range(reached[0], reached[-1] + 1)
+        return range(inside[0], inside[-1] + 1)
 
     def mask_on(self, latent: Tensor, picture: tuple[int, int]) -> Tensor | None:
         """How much counts where on a latent ``(..., h, w)`` of a picture of that (height, width): ``(h, w)``.
@@ -83,4 +83,4 @@ class Reach:
         return product
 
 
-EVERYWHERE = Reach()
+EVERYWHERE = GuidanceScope()

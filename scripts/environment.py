@@ -110,7 +110,7 @@ def once(what: str, stamp: Path, pins: list[str], do: Callable[[], None]) -> Non
     key = hashlib.sha256("\n".join(pins).encode()).hexdigest()
     if stamp.is_file() and stamp.read_text() == key:
         return
-    print(f"Setting up {what} ...", flush=True)
+    print(f"GradientPlan up {what} ...", flush=True)
     started = time.monotonic()
     do()
     stamp.write_text(key)

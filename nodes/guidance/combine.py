@@ -5,8 +5,8 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 from ...rectifid_core.guidance.combination import combine, limit
-from ...rectifid_core.guidance.weighted_sum import Share
-from ...rectifid_core.scope import Reach
+from ...rectifid_core.guidance.weighted_sum import Schedule
+from ...rectifid_core.scope import GuidanceScope
 from ..masks import one_mask
 from ..types import Guidance, Identity
 
@@ -52,7 +52,7 @@ class CombineGuidance(io.ComfyNode):
     @classmethod
     def execute(cls, **inputs) -> io.NodeOutput:
         connected = {
-            f"guidance_{number}": (guidance, Share(inputs[f"weight_{number}"]))
+            f"guidance_{number}": (guidance, Schedule(inputs[f"weight_{number}"]))
             for number in range(1, SOCKETS + 1)
             if (guidance := inputs.get(f"guidance_{number}")) is not None
         }
@@ -121,5 +121,5 @@ class LimitGuidance(io.ComfyNode):
     @classmethod
     def execute(cls, guidance, start_iteration, end_iteration, start_percent, end_percent, mask=None) -> io.NodeOutput:
         mask = one_mask(mask, "what may change")
-        reach = Reach((start_percent, end_percent), () if mask is None else (mask,))
-        return io.NodeOutput(limit(guidance, start_iteration, end_iteration, reach))
+        scope = GuidanceScope((start_percent, end_percent), () if mask is None else (mask,))
+        return io.NodeOutput(limit(guidance, start_iteration, end_iteration, scope))

@@ -11,7 +11,7 @@ from torch import Tensor
 from ...rectifid_core.identity.identity import MATCHINGS
 from ...rectifid_core.identity.identity import Identity as EncodedIdentity
 from ...rectifid_core.identity.plot import plot_identity
-from ...rectifid_core.identity.selection import CHOICES
+from ...rectifid_core.identity.selection import STRATEGIES
 from ...rectifid_core.images.drawing import draw_regions, on_one_size
 from ..host.networks.discriminators import encode_images
 from ..host.run.progress import tell
@@ -36,8 +36,8 @@ class EncodeReferenceIdentity(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "which",
-                    options=list(CHOICES),
-                    default=CHOICES[0],
+                    options=list(STRATEGIES),
+                    default=STRATEGIES[0],
                     tooltip="Which of several faces is meant. only: there is just one, else an error lists them. "
                     "largest; central: nearest to the middle; leftmost; index: by its number. A mask goes before.",
                 ),

@@ -20,7 +20,7 @@ FACTOR = 100.0  # the paper's; with it a gradient is rarely shorter than the nor
 PIXEL_FACTOR = 1000.0  # the paper's, for the mean absolute difference of the crops
 
 
-class Comparison:
+class RegionEnergy:
     """How far a region of each image is from an identity: 100 * (1 - cos), averaged over random views of its crop.
 
     views: None looks at the plain crop only, as published.
@@ -77,7 +77,7 @@ class Comparison:
 
 
 class IdentityEnergy:
-    """How far each image is from an identity, see `Comparison`; for one run.
+    """How far each image is from an identity, see `RegionEnergy`; for one run.
 
     detect_every, mask: see `Tracker`.
 
@@ -94,7 +94,7 @@ class IdentityEnergy:
         mask: Tensor | None = None,
     ) -> None:
         self._track = Tracker(identity.discriminator, identity.query, detect_every, mask)
-        self._compare = Comparison(identity, views, pixels)
+        self._compare = RegionEnergy(identity, views, pixels)
 
     def __call__(self, image: Tensor, iteration: int) -> Observation:
         regions, found = self._track(image, iteration)

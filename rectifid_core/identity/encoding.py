@@ -11,7 +11,7 @@ from ..discriminators.base import Discriminator
 from ..images.masks import box_of, check_mask
 from ..images.regions import Region
 from ..images.validation import as_rgb
-from .identity import MATCHINGS, Identity, Seen
+from .identity import MATCHINGS, Identity, Reference
 from .selection import choose
 
 
@@ -61,7 +61,7 @@ def encode_identity(
             crop = discriminator.crop(image[None], [chosen])
             if doubt := discriminator.doubt(chosen, crop[0]):
                 doubts.append(doubt if len(images) == 1 else f"reference image {number}: {doubt}")
-            seen.append(Seen(image, regions, chosen))
+            seen.append(Reference(image, regions, chosen))
             crops.append(crop)
             queries.append(discriminator.image_query(image, chosen))
         crops = torch.cat(crops)

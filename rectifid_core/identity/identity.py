@@ -31,7 +31,7 @@ class Identity:
     weights: Tensor
     matching: str = "mean"
     query: Tensor | None = None
-    seen: list[Seen] = field(default_factory=list)
+    seen: list[Reference] = field(default_factory=list)
     doubts: tuple[str, ...] = ()
 
     @property
@@ -47,7 +47,7 @@ class Identity:
 
 
 @dataclass(frozen=True)
-class Seen:
+class Reference:
     """A reference image ``(3, H, W)``, the regions found in it, and the one that was chosen."""
 
     image: Tensor

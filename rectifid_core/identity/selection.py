@@ -9,7 +9,7 @@ from torch import Tensor
 from ..images.masks import check_mask
 from ..images.regions import Region
 
-CHOICES = ("only", "largest", "central", "leftmost", "index")
+STRATEGIES = ("only", "largest", "central", "leftmost", "index")
 
 
 def choose(
@@ -30,8 +30,8 @@ def choose(
 
     Raises ValueError, in a user's words, where there is no such region.
     """
-    if by not in CHOICES:
-        raise ValueError(f"unknown choice {by!r}; choose one of {', '.join(CHOICES)}")
+    if by not in STRATEGIES:
+        raise ValueError(f"unknown choice {by!r}; choose one of {', '.join(STRATEGIES)}")
     if not regions:
         raise ValueError(
             f"no {noun} found; use a picture in which it is well lit, whole and at least 64 pixels wide, or lower the "

@@ -10,7 +10,7 @@ from typing import Any
 from ..solver.solve import Iterate
 
 MEASURES = ("energy", "similarity", "residual", "contraction", "diverging", "found")
-PART_MEASURES = ("energy", "similarity", "found")
+TERM_MEASURES = ("energy", "similarity", "found")
 
 
 class Report:
@@ -21,7 +21,7 @@ class Report:
     predicted: list of N bools, see `Iterate`.
     energy, similarity, residual, contraction: lists of N lists of B floats, nan where unknown; diverging, found: of
         bools.
-    parts: by name, for each energy of a sum, its energy, similarity and found, as above.
+    terms: by name, for each energy of a sum, its energy, similarity and found, as above.
     """
 
     def __init__(self, settings: dict[str, Any]) -> None:
@@ -35,19 +35,19 @@ class Report:
         self.contraction: list[list[float]] = []
         self.diverging: list[list[bool]] = []
         self.found: list[list[bool]] = []
-        self.parts: dict[str, dict[str, list[list]]] = {}
+        self.terms: dict[str, dict[str, list[list]]] = {}
         self._clock = time.perf_counter()
 
     def append(self, iterate: Iterate) -> None:
         for measure in MEASURES:
             getattr(self, measure).append(getattr(iterate, measure).tolist())
-        for name, seen in iterate.parts.items():
-            part = self.parts.setdefault(name, {measure: [] for measure in PART_MEASURES})
+        for name, seen in iterate.terms.items():
+            term = self.terms.setdefault(name, {measure: [] for measure in TERM_MEASURES})
             found = [True] * len(seen.energy) if seen.found is None else seen.found.tolist()
             for measure, values in zip(
-                PART_MEASURES, (seen.energy.tolist(), seen.similarity.tolist(), found), strict=True
+                TERM_MEASURES, (seen.energy.tolist(), seen.similarity.tolist(), found), strict=True
             ):
-                part[measure].append(values)
+                term[measure].append(values)
         now = time.perf_counter()  # after tolist, which waits for the device
         self.number.append(iterate.number)
         self.predicted.append(iterate.predicted)
@@ -59,7 +59,7 @@ class Report:
         lines = [f"{self.number[-1]} iterations in {sum(self.seconds):.1f} s"]
         for sample in range(len(self.similarity[0])):
             lines.append(f"sample {sample}: {self._line(sample)}")
-            lines += [f"  {name}: {_part_line(part, sample)}" for name, part in self.parts.items()]
+            lines += [f"  {name}: {_term_line(term, sample)}" for name, term in self.terms.items()]
         return "\n".join(lines)
 
     def _line(self, sample: int) -> str:
@@ -81,12 +81,12 @@ class Report:
 
     def to_json(self) -> str:
         """Everything, as one JSON object; null where a measure is unknown."""
-        names = ("settings", "number", "predicted", "seconds", *MEASURES, "parts")
+        names = ("settings", "number", "predicted", "seconds", *MEASURES, "terms")
         return json.dumps({name: _finite(getattr(self, name)) for name in names}, indent=1)
 
 
-def _part_line(part: dict[str, list[list]], sample: int) -> str:
-    energy, similarity, found = ([row[sample] for row in part[measure]] for measure in PART_MEASURES)
+def _term_line(term: dict[str, list[list]], sample: int) -> str:
+    energy, similarity, found = ([row[sample] for row in term[measure]] for measure in TERM_MEASURES)
     if not any(found):
         return "never found in the picture"
     measure, values = ("energy", energy) if all(map(math.isnan, similarity)) else ("similarity", similarity)

@@ -16,14 +16,14 @@ def dot(x: Tensor, y: Tensor) -> Tensor:
     return (_flat(x) * _flat(y)).sum(dim=1)
 
 
-def spread(values: Tensor, x: Tensor) -> Tensor:
+def expand_like(values: Tensor, x: Tensor) -> Tensor:
     """``(B,)``, shaped and placed to broadcast against ``x``, ``(B, ...)``."""
     return values.to(x.device).view(-1, *[1] * (x.ndim - 1))
 
 
 def clipped(x: Tensor) -> Tensor:
     """x / max(1, |x|): not longer than 1."""
-    return (x / spread(norm(x).clamp(min=1), x)).to(x.dtype)
+    return (x / expand_like(norm(x).clamp(min=1), x)).to(x.dtype)
 
 
 def _flat(x: Tensor) -> Tensor:

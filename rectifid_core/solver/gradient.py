@@ -4,12 +4,12 @@
 g_0 ... g_K, each shaped like its state; all detached, so that no graph outlives the call.  Parameters of the networks
 get no gradient.
 
-Where the energy is a sum of several E_e with a reach each, a mask m_e and some of the windows, it is
+Where the energy is a sum of several E_e with a scope each, a mask m_e and some of the windows, it is
 
-    g_k = sum over the e that reach window k of m_e * gradient of E_e(decode(z_K)) with respect to z_k
+    g_k = sum over the e whose scope has window k of m_e * gradient of E_e(decode(z_K)) with respect to z_k
 
-and g_K, of the end state, the same over the e that reach the last window.  Each distinct reach has a chain of
-vector-Jacobian products of its own, from the end back to the first window that it reaches; a mask acts on what a chain
+and g_K, of the end state, the same over the e whose scope has the last window.  Each distinct scope has a chain of
+vector-Jacobian products of its own, from the end back to the first window of its scope; a mask acts on what a chain
 gives to a window and not on the chain, which goes on unconfined.
 
 Half precision has no numbers below 6e-8, and a gradient inside a network may be smaller: both run the backward on the
@@ -27,7 +27,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from ..interfaces import Decoder, Energy, Flow, Observation
-from ..scope import EVERYWHERE, Reach
+from ..scope import EVERYWHERE, GuidanceScope
 
 
 class NonFiniteGradientError(FloatingPointError):
@@ -50,9 +50,9 @@ def observe(decode: Decoder, energy: Energy, z: Tensor, number: int) -> tuple[Te
 
 @dataclass
 class Chain:
-    """The gradients of the energies of one reach: g_k for k from the ``first`` window that it reaches to the end, K."""
+    """The gradients of the energies of one scope: g_k for k from the ``first`` window of its scope to the end, K."""
 
-    reach: Reach
+    scope: GuidanceScope
     first: int
     gradients: list[Tensor]
 
@@ -74,7 +74,7 @@ def windowed(
     apart: the decoder is run again for its backward, so that its graph is not in memory beside the energy's.
     """
     if apart:
-        decode = run_again(decode)
+        decode = checkpoint_decoder(decode)
     first_kept = len(flow) - kept
     with torch.no_grad():
         states = trajectory(flow, z0, offsets[:first_kept])
@@ -96,7 +96,7 @@ def windowed(
     return states, image, seen, gather(chains, seen, states, image)
 
 
-def run_again(decode: Decoder) -> Decoder:
+def checkpoint_decoder(decode: Decoder) -> Decoder:
     """``decode``, which keeps nothing but its input for its backward."""
     return partial(checkpoint, decode, use_reentrant=False)
 
@@ -109,44 +109,44 @@ def full(flow: Flow, *arguments, **settings):
 def begin_chains(
     seen: Observation, windows: int, states: Callable[[int], list[Tensor]], loss_scale: float = 1.0
 ) -> list[Chain]:
-    """A chain for each reach that acts now, times ``loss_scale``.
+    """A chain for each scope that acts now, times ``loss_scale``.
 
     states: by the first window that is reached, the states for which the gradients are to begin with, the end state
         last.
     """
-    by_reach = _by_reach(seen)
-    firsts = {reach: reach.windows_of(windows).start for reach in by_reach}  # of those that act later too: said early
-    acting = {reach: energy for reach, energy in by_reach.items() if energy is not None}
+    by_scope = _by_scope(seen)
+    firsts = {scope: scope.windows_of(windows).start for scope in by_scope}  # of those that act later too: said early
+    acting = {scope: energy for scope, energy in by_scope.items() if energy is not None}
     last = next(reversed(acting), None)
     chains = []
-    for reach, energy in acting.items():
+    for scope, energy in acting.items():
         cotangent = torch.full_like(energy, loss_scale, requires_grad=False)
-        inputs = states(firsts[reach])
-        gradients = _pull_back(energy, inputs, cotangent, "the decoder or the energy", again=reach is not last)
-        chains.append(Chain(reach, firsts[reach], gradients))
+        inputs = states(firsts[scope])
+        gradients = _pull_back(energy, inputs, cotangent, "the decoder or the energy", again=scope is not last)
+        chains.append(Chain(scope, firsts[scope], gradients))
     return chains
 
 
 def gather(chains: list[Chain], seen: Observation, states: list[Tensor], image: Tensor) -> list[Tensor]:
-    """g_0 ... g_K: of each chain what its reach lets through; 0 where there is none."""
+    """g_0 ... g_K: of each chain what its scope lets through; 0 where there is none."""
     windows = len(states) - 1
-    masks = {reach: reach.mask_on(states[-1], tuple(image.shape[-2:])) for reach in _by_reach(seen)}
+    masks = {scope: scope.mask_on(states[-1], tuple(image.shape[-2:])) for scope in _by_scope(seen)}
     gathered = []
     for k, z in enumerate(states):
         parts = []
         for chain in chains:
-            if min(k, windows - 1) in chain.reach.windows_of(windows):
-                gradient, mask = chain.gradients[k - chain.first], masks[chain.reach]
+            if min(k, windows - 1) in chain.scope.windows_of(windows):
+                gradient, mask = chain.gradients[k - chain.first], masks[chain.scope]
                 parts.append(gradient if mask is None else mask * gradient)
         gathered.append(sum(parts[1:], parts[0]) if parts else torch.zeros_like(z))
     return gathered
 
 
 def without_graph(seen: Observation) -> Observation:
-    if seen.by_reach is None:
+    if seen.by_scope is None:
         return replace(seen, energy=seen.energy.detach())
-    by_reach = {reach: None if energy is None else energy.detach() for reach, energy in seen.by_reach.items()}
-    return replace(seen, energy=seen.energy.detach(), by_reach=by_reach)
+    by_scope = {scope: None if energy is None else energy.detach() for scope, energy in seen.by_scope.items()}
+    return replace(seen, energy=seen.energy.detach(), by_scope=by_scope)
 
 
 def unscale(chains: list[Chain], loss_scale: float, number: int) -> None:
@@ -164,7 +164,7 @@ def unscale(chains: list[Chain], loss_scale: float, number: int) -> None:
             chain.gradients = [gradient / loss_scale for gradient in chain.gradients]
 
 
-class Scaled:
+class LossScaling:
     """`windowed` or `full` with a loss scale that halves itself, for good, and tries again where a gradient overflows.
 
     Once it is 1, NonFiniteGradientError passes.
@@ -183,8 +183,8 @@ class Scaled:
         return self._differentiate(*arguments)
 
 
-def _by_reach(seen: Observation) -> Mapping[Reach, Tensor | None]:
-    return {EVERYWHERE: seen.energy} if seen.by_reach is None else seen.by_reach
+def _by_scope(seen: Observation) -> Mapping[GuidanceScope, Tensor | None]:
+    return {EVERYWHERE: seen.energy} if seen.by_scope is None else seen.by_scope
 
 
 def _pull_back(output: Tensor, inputs: list[Tensor], cotangent: Tensor, name: str, again: bool) -> list[Tensor]:

@@ -32,9 +32,9 @@ import torch
 from torch import Tensor
 
 from ..interfaces import Decoder, EndVelocityFlow, Energy, Flow, Observation, PredictingFlow
-from .batched import clipped, norm, spread
+from .batched import clipped, expand_like, norm
 from .damping import AdaptiveDamping
-from .gradient import Scaled, full, observe, trajectory, windowed
+from .gradient import LossScaling, full, observe, trajectory, windowed
 from .single_pass import share_out, single_pass
 from .straight import straight
 
@@ -61,7 +61,7 @@ class Iterate:
     diverging: ``(B,)`` bool, the residual is larger than the first that was not 0 and has grown three times in a row.
     crop: ``(B, 3, h, w)`` in [0, 1], the region that the energy looked at, or None.
     found: ``(B,)`` bool, whether the energy found what it compares in this image.
-    parts: by name, what each energy of a sum saw.
+    terms: by name, what each energy of a sum observed.
     predicted: the latent is where the flow would end if it went straight on, and not yet where it does (`single_pass`).
     """
 
@@ -75,7 +75,7 @@ class Iterate:
     diverging: Tensor
     crop: Tensor | None
     found: Tensor
-    parts: Mapping[str, Observation] = field(default_factory=dict)
+    terms: Mapping[str, Observation] = field(default_factory=dict)
     predicted: bool = False
 
 
@@ -114,7 +114,7 @@ def solve(
     `gradient.NonFiniteGradientError`, which names the window.
     """
     _check_settings(flow, rule, damping, iterations, gradient, last_offset, loss_scale)
-    differentiate = Scaled(_DIFFERENTIATE.get(gradient, gradient), loss_scale)
+    differentiate = LossScaling(_DIFFERENTIATE.get(gradient, gradient), loss_scale)
     adapt = AdaptiveDamping(damping)
     clips = rule in CLIPPED if clip is None else clip
     windows = range(len(flow))
@@ -147,7 +147,7 @@ def solve(
         elif rule == "adaptive":  # (5)
             update = [-weights[k] * g[k] - offsets[k] for k in windows]
             a = adapt(torch.stack(offsets, dim=1), torch.stack(update, dim=1))
-            offsets = [(offsets[k] + spread(a, update[k]) * update[k]).to(update[k].dtype) for k in windows]
+            offsets = [(offsets[k] + expand_like(a, update[k]) * update[k]).to(update[k].dtype) for k in windows]
         elif rule == "fully_anchored":  # (7)
             update = [-weights[k] * g[k] for k in windows]
             offsets = _through(flow, z0, [states[k + 1] + update[k] for k in windows])
@@ -203,7 +203,7 @@ def _iterate(
         diverging=growing[0] & growing[1] & growing[2] & (recent[-1] > first),
         crop=seen.crop,
         found=torch.ones_like(unknown, dtype=torch.bool) if seen.found is None else seen.found,
-        parts=seen.parts,
+        terms=seen.terms,
         predicted=predicted,
     )
 
@@ -261,5 +261,5 @@ class Best:
         if self.number is not None:
             better = rank > self._rank
             old = [self.latent, self.image, self.similarity, self.number, self._rank]
-            new = [torch.where(spread(better, x), x, y) for x, y in zip(new, old, strict=True)]
+            new = [torch.where(expand_like(better, x), x, y) for x, y in zip(new, old, strict=True)]
         self.latent, self.image, self.similarity, self.number, self._rank = new

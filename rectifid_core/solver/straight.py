@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..interfaces import Decoder, Energy, Flow
-from .gradient import begin_chains, gather, observe, run_again, trajectory, unscale, without_graph
+from .gradient import begin_chains, checkpoint_decoder, gather, observe, trajectory, unscale, without_graph
 
 
 def straight(
@@ -27,7 +27,7 @@ def straight(
 ):
     """As `gradient.windowed`, to which it is an approximation: no window runs under autograd."""
     if apart:
-        decode = run_again(decode)
+        decode = checkpoint_decoder(decode)
     with torch.no_grad():
         states = trajectory(flow, z0, offsets)
     with torch.enable_grad():

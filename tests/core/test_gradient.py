@@ -10,7 +10,7 @@ import torch
 from test_reach import SHAPES, Watched, picture, quadratic, start
 from worlds import CurvedEnergy, CurvedFlow, GaussianFlow, normal
 
-from rectifid_core.scope import Reach
+from rectifid_core.scope import GuidanceScope
 from rectifid_core.solver.gradient import full, windowed
 from rectifid_core.solver.solve import solve
 
@@ -42,7 +42,10 @@ def test_it_is_that_of_the_full_graph(kept):
 @pytest.mark.parametrize("shape", SHAPES)
 def test_it_is_that_of_the_full_graph_where_energies_reach_parts(kept, shape):
     z0, offsets = start(shape)
-    flow, energy = Watched(GaussianFlow(WINDOWS, exact=False)), quadratic(Reach(), Reach((0.5, 1.0)), Reach((0.0, 0.5)))
+    flow, energy = (
+        Watched(GaussianFlow(WINDOWS, exact=False)),
+        quadratic(GuidanceScope(), GuidanceScope((0.5, 1.0)), GuidanceScope((0.0, 0.5))),
+    )
     assert difference(flow, picture, energy, z0, offsets, kept) < 1e-10
 
 

@@ -13,7 +13,7 @@ from worlds import rng
 from rectifid_core.discriminators.base import EmbeddingDiscriminator
 from rectifid_core.guidance.combination import CombinedGuidance, as_guidance, combine
 from rectifid_core.guidance.identity import FACTOR, IdentityGuidance
-from rectifid_core.guidance.weighted_sum import Share, seed_of
+from rectifid_core.guidance.weighted_sum import Schedule, seed_of
 from rectifid_core.identity.encoding import encode_identity
 from rectifid_core.images.views import Views
 from rectifid_core.interfaces import Observation
@@ -29,8 +29,8 @@ def references(eye, *seeds):
     return identities
 
 
-def together(*guidances, **shares):
-    return combine({f"guidance_{n}": (each, Share()) for n, each in enumerate(guidances, 1)})
+def together(*guidances, **schedules):
+    return combine({f"guidance_{n}": (each, Schedule()) for n, each in enumerate(guidances, 1)})
 
 
 def gradient(energy, image, iteration=0):
@@ -66,15 +66,19 @@ class TestIdentities:
         both, seen = gradient(together(first, second).energy(views=2), image)
         assert both[0, :, ~(inside(LEFT) | inside(RIGHT))].abs().max() == 0
         assert all(both[0, :, inside(region)].any() for region in (LEFT, RIGHT))
-        alone = combine({"second": (second, Share(0)), "guidance_1": (first, Share())}).energy(views=0)
+        alone = combine({"second": (second, Schedule(0)), "guidance_1": (first, Schedule())}).energy(views=0)
         only, _ = gradient(alone, image)
         assert only[0, :, inside(LEFT)].any() and not only[0, :, ~inside(LEFT)].any()
-        assert list(seen.parts) == ["guidance_1", "guidance_2"]
+        assert list(seen.terms) == ["guidance_1", "guidance_2"]
 
     @pytest.mark.parametrize("views", [0, 2])
     def test_finite_differences(self, views):
         first, second = references(Scripted([[LEFT, RIGHT], [RIGHT, LEFT]]), 7, 8)
-        parts = {"first": (first, Share(0.5)), "second": (second, Share(2.0)), "dark": (Brightness(), Share(3.0))}
+        parts = {
+            "first": (first, Schedule(0.5)),
+            "second": (second, Schedule(2.0)),
+            "dark": (Brightness(), Schedule(3.0)),
+        }
         energy = combine(parts).energy(views, 3)
         image, direction = pictures(2, seed=1), torch.randn(2, 3, 24, 24, generator=rng(2), dtype=torch.float64)
         slope = (gradient(energy, image)[0] * direction).flatten(1).sum(dim=1)
@@ -85,14 +89,14 @@ class TestIdentities:
     def test_what_it_reports_is_the_mean_over_who_is_there(self):
         first, second = references(Scripted([[LEFT, RIGHT], [LEFT], []]), 7, 8)
         seen = together(first, second).energy(views=0)(pictures(3, seed=1), 0)
-        similarity = torch.stack([part.similarity for part in seen.parts.values()])
+        similarity = torch.stack([part.similarity for part in seen.terms.values()])
         torch.testing.assert_close(seen.similarity[0], similarity[:, 0].mean())
         assert similarity[:, 1].isnan().tolist().count(True) == 1
         torch.testing.assert_close(seen.similarity[1], similarity[:, 1].nanmean())
         assert seen.similarity[2].isnan() and seen.energy[2] == 0
         assert seen.found.tolist() == [True, True, False]
         torch.testing.assert_close(seen.energy[0], FACTOR * (1 - similarity[:, 0]).sum())
-        assert not any(part.energy.requires_grad for part in seen.parts.values())
+        assert not any(part.energy.requires_grad for part in seen.terms.values())
 
     def test_one_alone_is_the_plain_energy(self):
         (identity,) = references(Scripted([[LEFT, RIGHT]]), 7)
@@ -136,13 +140,13 @@ class TestIdentities:
         assert only[0, :, :, :12].any() and not only[0, :, :, 12:].any()
         seen = together(left, IdentityGuidance(second, mask=half("right"))).energy(views=0)(pictures(seed=1), 0)
         crops = [pictures(seed=1)[..., :12], pictures(seed=1)[..., 12:]]
-        for part, identity, crop in zip(seen.parts.values(), (first, second), crops, strict=True):
+        for part, identity, crop in zip(seen.terms.values(), (first, second), crops, strict=True):
             expected = identity.similarity(
                 plain.embed(torch.nn.functional.interpolate(crop, (8, 8), mode="bilinear", antialias=True))
             )
             torch.testing.assert_close(part.similarity, expected)
         blend = together(first, second).energy(views=0)(pictures(seed=1), 0)
-        assert blend.found.all() and len(blend.parts) == 2, "without masks both have the whole picture"
+        assert blend.found.all() and len(blend.terms) == 2, "without masks both have the whole picture"
 
     def test_a_mask_for_one_identity(self):
         (identity,) = references(Scripted([[LEFT, RIGHT]], [[RIGHT, LEFT]], [[LEFT]]), 7)
@@ -162,8 +166,8 @@ class TestRuns:
 
     def test_both_become_alike(self):
         iterates = self.run(together(*references(Scripted([[LEFT, RIGHT]]), 7, 8)))
-        for name, first in iterates[0].parts.items():
-            assert iterates[-1].parts[name].similarity > first.similarity + 0.1
+        for name, first in iterates[0].terms.items():
+            assert iterates[-1].terms[name].similarity > first.similarity + 0.1
 
     def test_swapped_references_swap_the_people(self):
         """From grey, where nobody looks like anybody yet."""
@@ -183,10 +187,10 @@ class TestRuns:
         assert best.number.item() > 0, "the one who is there decides what is best"
         lines = report.text().splitlines()
         assert lines[1].startswith("sample 0: similarity") and len(lines) == 4
-        parts = {line.split(":")[0].strip(): line for line in lines[2:]}
-        assert list(parts) == ["guidance_1", "guidance_2"]
-        assert sum("never found in the picture" in line for line in parts.values()) == 1
-        read = json.loads(report.to_json(), parse_constant=lambda name: 1 / 0)["parts"]
+        terms = {line.split(":")[0].strip(): line for line in lines[2:]}
+        assert list(terms) == ["guidance_1", "guidance_2"]
+        assert sum("never found in the picture" in line for line in terms.values()) == 1
+        read = json.loads(report.to_json(), parse_constant=lambda name: 1 / 0)["terms"]
         assert [[*each] for each in read.values()] == [["energy", "similarity", "found"]] * 2
         assert len(read["guidance_1"]["similarity"]) == 7
 
@@ -204,11 +208,11 @@ class TestRuns:
         energy = together(*identities).energy(views=0)
         assert energy(TWO[None], 0).found.item()
         seen = energy(SWAPPED[None], 1)
-        assert seen.parts["guidance_2"].similarity.isnan() and not seen.found.item()
+        assert seen.terms["guidance_2"].similarity.isnan() and not seen.found.item()
 
     def test_each_acts_from_its_iteration_on(self):
         first, second = references(Scripted([[LEFT, RIGHT]]), 7, 8)
-        parts = {"first": (first, Share(start=2)), "second": (second, Share(start=4))}
+        parts = {"first": (first, Schedule(start=2)), "second": (second, Schedule(start=4))}
         images = [each.image[0] for each in self.run(combine(parts))]
         changed = [
             [bool((images[i + 1] != images[i])[:, inside(region)].any()) for region in (LEFT, RIGHT)] for i in range(6)
@@ -218,10 +222,10 @@ class TestRuns:
 
     def test_something_else_beside_an_identity(self):
         (identity,) = references(Scripted([[LEFT]]), 7)
-        parts = {"dark": (Brightness(), Share(50.0)), "person": (identity, Share())}
+        parts = {"dark": (Brightness(), Schedule(50.0)), "person": (identity, Schedule())}
         iterates = self.run(combine(parts))
         assert iterates[-1].image[0, :, ~inside(LEFT)].mean() < iterates[0].image[0, :, ~inside(LEFT)].mean()
-        assert iterates[-1].similarity.item() == iterates[-1].parts["person"].similarity.item() > iterates[0].similarity
+        assert iterates[-1].similarity.item() == iterates[-1].terms["person"].similarity.item() > iterates[0].similarity
         report = Report({})
         for each in iterates:
             report.append(each)
@@ -233,21 +237,21 @@ class TestRuns:
 class TestCombine:
     def test_the_energy_is_the_weighted_sum(self):
         first, second = references(Scripted([[LEFT, RIGHT]]), 7, 8)
-        parts = {"a": (first, Share(0.25)), "b": (second, Share(4.0)), "c": (Brightness(), Share(7.0))}
+        parts = {"a": (first, Schedule(0.25)), "b": (second, Schedule(4.0)), "c": (Brightness(), Schedule(7.0))}
         seen = combine(parts).energy(2, 1)(pictures(seed=1), 0)
-        expected = sum(weight * seen.parts[name].energy for name, weight in (("a", 0.25), ("b", 4.0), ("c", 7.0)))
+        expected = sum(weight * seen.terms[name].energy for name, weight in (("a", 0.25), ("b", 4.0), ("c", 7.0)))
         torch.testing.assert_close(seen.energy.detach(), expected)
 
     def test_a_combination_of_combinations_is_one(self):
         first, second = references(Scripted([[LEFT, RIGHT]]), 7, 8)
-        inner = combine({"x": (first, Share(2.0, 3)), "y": (second, Share(0.5, 9))})
-        outer = combine({"a": (inner, Share(3.0, 5)), "b": (Brightness(), Share())})
-        assert {name: share for name, (_, share) in outer.parts.items()} == {
-            "a/x": Share(6.0, 5),
-            "a/y": Share(1.5, 9),
-            "b": Share(),
+        inner = combine({"x": (first, Schedule(2.0, 3)), "y": (second, Schedule(0.5, 9))})
+        outer = combine({"a": (inner, Schedule(3.0, 5)), "b": (Brightness(), Schedule())})
+        assert {name: schedule for name, (_, schedule) in outer.terms.items()} == {
+            "a/x": Schedule(6.0, 5),
+            "a/y": Schedule(1.5, 9),
+            "b": Schedule(),
         }
-        both, _ = gradient(together(combine({"x": (first, Share())}), second).energy(views=0), pictures(seed=1))
+        both, _ = gradient(together(combine({"x": (first, Schedule())}), second).energy(views=0), pictures(seed=1))
         assert both[0, :, inside(LEFT)].any() and both[0, :, inside(RIGHT)].any(), "still two people"
 
     def test_the_networks_are_named_once(self):
@@ -258,22 +262,22 @@ class TestCombine:
     def test_what_weighs_nothing_is_not_there(self):
         (person,) = references(Scripted([[LEFT]]), 7)
         (dog,) = references(nose := Scripted([[RIGHT]], name="nose"), 9)
-        guidance = combine({"person": (person, Share()), "dog": (dog, Share(0.0))})
-        assert nose not in guidance.discriminators and list(guidance.parts) == ["person"]
+        guidance = combine({"person": (person, Schedule()), "dog": (dog, Schedule(0.0))})
+        assert nose not in guidance.discriminators and list(guidance.terms) == ["person"]
 
     @pytest.mark.parametrize(
-        ("shares", "message"),
+        ("schedules", "message"),
         [
             ([], "nothing is connected: connect at least one identity or guidance"),
-            ([Share(0.0), Share(0.0)], "all weights are 0, so there is nothing to guide: give at least one"),
-            ([Share(-1.0)], "weight of guidance_0 must be 0 or more, not -1.0"),
-            ([Share(float("nan"))], "weight of guidance_0 must be 0 or more, not nan"),
-            ([Share(start=-1)], "guidance_0 cannot start before iteration 0, at -1"),
+            ([Schedule(0.0), Schedule(0.0)], "all weights are 0, so there is nothing to guide: give at least one"),
+            ([Schedule(-1.0)], "weight of guidance_0 must be 0 or more, not -1.0"),
+            ([Schedule(float("nan"))], "weight of guidance_0 must be 0 or more, not nan"),
+            ([Schedule(start=-1)], "guidance_0 cannot start before iteration 0, at -1"),
         ],
     )
-    def test_what_cannot_be_combined(self, shares, message):
+    def test_what_cannot_be_combined(self, schedules, message):
         with pytest.raises(ValueError, match=message):
-            combine({f"guidance_{n}": (Brightness(), share) for n, share in enumerate(shares)})
+            combine({f"guidance_{n}": (Brightness(), schedule) for n, schedule in enumerate(schedules)})
 
     def test_masks_that_do_not_fit(self):
         first, second = references(Scripted([[LEFT, RIGHT]]), 7, 8)

@@ -6,8 +6,8 @@ import pytest
 import torch
 from worlds import SIZE, CurvedEnergy, CurvedFlow, GaussianFlow, QuadraticEnergy, covariance, flat_image, normal
 
-from rectifid_core.guidance.weighted_sum import Alone, Share, WeightedSum
-from rectifid_core.scope import Reach
+from rectifid_core.guidance.weighted_sum import NamedEnergy, Schedule, WeightedSum
+from rectifid_core.scope import GuidanceScope
 from rectifid_core.solver.gradient import windowed
 from rectifid_core.solver.solve import solve
 from rectifid_core.solver.straight import straight
@@ -74,9 +74,11 @@ def test_a_reach_is_kept():
         def step(self, k, z):
             return z + self.shifts[k].view(3, 2, 2)
 
-    half = Reach((0.0, 0.5), (torch.tensor([[1.0, 0.0], [0.5, 0.0]]),))
+    half = GuidanceScope((0.0, 0.5), (torch.tensor([[1.0, 0.0], [0.5, 0.0]]),))
     energy = WeightedSum(
-        [Alone("a", CurvedEnergy()), Alone("b", CurvedEnergy())], {"a": Share(reach=half), "b": Share(0.5)}, ["a"]
+        [NamedEnergy("a", CurvedEnergy()), NamedEnergy("b", CurvedEnergy())],
+        {"a": Schedule(scope=half), "b": Schedule(0.5)},
+        ["a"],
     )
     arguments = Still(), torch.sigmoid, energy, Z0.view(2, 3, 2, 2), [each.view(2, 3, 2, 2) for each in OFFSETS], 0
     exact = windowed(*arguments)[3]

@@ -357,7 +357,7 @@ class TestTogether:
         alone = sample(guidance=job.identity, iterations=4).result[2]
         assert report.similarity[0] == alone.similarity[0] and report.similarity[-1] != alone.similarity[-1]
         assert len(report.settings["discriminators"]) == 2
-        one, two, three = (report.parts[f"guidance_{number}"]["similarity"] for number in (1, 2, 3))
+        one, two, three = (report.terms[f"guidance_{number}"]["similarity"] for number in (1, 2, 3))
         assert one[-1][0] > one[0][0] and two[-1][0] > two[0][0] and three == report.similarity
 
     @pytest.fixture
@@ -373,7 +373,7 @@ class TestTogether:
             alone, together = (sample(guidance=each, iterations=10, **demo).result[2] for each in (identity, both))
             gains = [max(s)[0] - s[0][0] for s in (alone.similarity, together.similarity)]
             best = together.similarity.index(max(together.similarity))
-            other = together.parts["guidance_2"]["similarity"]
+            other = together.terms["guidance_2"]["similarity"]
             return *gains, other[0][0], other[best][0]
 
         return beside

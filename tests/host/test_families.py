@@ -42,7 +42,7 @@ def start(job):
 
 
 def stable_diffusion_abar():
-    """Scaled-linear betas from 0.00085 to 0.012."""
+    """LossScaling-linear betas from 0.00085 to 0.012."""
     return (1 - torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2).cumprod(0)
 
 

@@ -33,8 +33,8 @@ def half(side, size=64):
     return mask
 
 
-def parts_of(report):
-    return json.loads(report.to_json())["parts"]
+def terms_of(report):
+    return json.loads(report.to_json())["terms"]
 
 
 class TestCombine:
@@ -58,11 +58,11 @@ class TestCombine:
         ]
         (guidance,) = run("CombineGuidance", guidance_1=parts[0], guidance_2=parts[1]).result
         report = sample(guidance=guidance, iterations=5).result[2]
-        parts = parts_of(report)
-        assert list(parts) == ["guidance_1", "guidance_2"]
-        for part in parts.values():
+        terms = terms_of(report)
+        assert list(terms) == ["guidance_1", "guidance_2"]
+        for part in terms.values():
             assert part["similarity"][-1] > part["similarity"][0]
-        mean = [(a[0] + b[0]) / 2 for a, b in zip(*(part["similarity"] for part in parts.values()), strict=True)]
+        mean = [(a[0] + b[0]) / 2 for a, b in zip(*(part["similarity"] for part in terms.values()), strict=True)]
         assert [row[0] for row in report.similarity] == pytest.approx(mean)
         assert list(report.settings["discriminators"]) == ["recogniser"]
         assert "guidance_2: similarity" in report.text()
@@ -78,11 +78,11 @@ class TestCombine:
     def test_beside_colors(self, run, sample, job, colors):
         (guidance,) = run("CombineGuidance", guidance_1=colors, weight_1=0.5, guidance_4=job.identity).result
         report = sample(guidance=guidance, iterations=6, guidance_scale=1.0, views=0).result[2]
-        parts = parts_of(report)
-        assert list(parts) == ["guidance_1", "guidance_4"]
-        assert all(part["energy"][-1] < part["energy"][0] for part in parts.values())
-        assert report.similarity == [*map(list, parts["guidance_4"]["similarity"])], "the identity decides"
-        expected = 0.5 * parts["guidance_1"]["energy"][0][0] + parts["guidance_4"]["energy"][0][0]
+        terms = terms_of(report)
+        assert list(terms) == ["guidance_1", "guidance_4"]
+        assert all(part["energy"][-1] < part["energy"][0] for part in terms.values())
+        assert report.similarity == [*map(list, terms["guidance_4"]["similarity"])], "the identity decides"
+        expected = 0.5 * terms["guidance_1"]["energy"][0][0] + terms["guidance_4"]["energy"][0][0]
         assert report.energy[0][0] == pytest.approx(expected)
 
     def test_a_weight_of_nothing_leaves_it_out(self, run, sample, job, colors):
@@ -97,7 +97,7 @@ class TestCombine:
             "CombineGuidance", guidance_1=job.identity, weight_1=2.0, guidance_2=other, guidance_3=colors
         ).result
         nested, plain = (sample(guidance=each).result for each in (outer, flat))
-        assert list(parts_of(nested[2])) == ["guidance_1/guidance_1", "guidance_1/guidance_2", "guidance_2"]
+        assert list(terms_of(nested[2])) == ["guidance_1/guidance_1", "guidance_1/guidance_2", "guidance_2"]
         torch.testing.assert_close(nested[0]["samples"], plain[0]["samples"])
 
     def test_without_iterations_it_is_ksampler(self, run, sample, job, other):
@@ -177,9 +177,9 @@ class TestLimit:
         def energies(guidance):
             (guidance,) = run("CombineGuidance", guidance_1=job.identity, guidance_2=guidance).result
             report = sample(guidance=guidance, iterations=5).result[2]
-            parts = parts_of(report)
-            both = [parts["guidance_1"]["energy"][i][0] + parts["guidance_2"]["energy"][i][0] for i in range(6)]
-            alone = [row[0] for row in parts["guidance_1"]["energy"]]
+            terms = terms_of(report)
+            both = [terms["guidance_1"]["energy"][i][0] + terms["guidance_2"]["energy"][i][0] for i in range(6)]
+            alone = [row[0] for row in terms["guidance_1"]["energy"]]
             return [row[0] for row in report.energy], alone, both
 
         total, alone, both = energies(limit(colors, start_iteration=2, end_iteration=4))
@@ -218,7 +218,7 @@ class TestLimit:
         (both,) = run("CombineGuidance", guidance_1=parts[0], guidance_2=parts[1]).result
         windowed, full = (sample(guidance=both, iterations=3, gradient=way).result for way in ("windowed", "full"))
         torch.testing.assert_close(windowed[0]["samples"], full[0]["samples"], atol=1e-3, rtol=0)
-        assert list(parts_of(full[2])) == ["guidance_1", "guidance_2"]
+        assert list(terms_of(full[2])) == ["guidance_1", "guidance_2"]
 
     def test_any_order_of_limits_and_combinations(self, run, sample, job, colors, limit):
         limits = {"start_iteration": 1, "end_percent": 0.6, "mask": half("left")}
@@ -231,8 +231,8 @@ class TestLimit:
         assert torch.equal(latents[0], latents[1]) and torch.equal(latents[0], latents[2])
 
     def test_a_latent_with_a_frame_axis(self, pack, job, limit):
-        reach = [*limit(job.identity, mask=half("left")).parts.values()][0][1].reach
-        mask = reach.mask_on(torch.zeros(1, 16, 1, 8, 8), (64, 64))
+        scope = [*limit(job.identity, mask=half("left")).terms.values()][0][1].scope
+        mask = scope.mask_on(torch.zeros(1, 16, 1, 8, 8), (64, 64))
         assert mask.shape == (8, 8) and mask[:, :4].eq(1).all() and not mask[:, 4:].any()
 
     @pytest.mark.parametrize(
@@ -276,7 +276,7 @@ class TestLimit:
         (both,) = run("CombineGuidance", guidance_1=late, guidance_2=colors).result
         report = sample(guidance=both, iterations=4).result[2]
         assert "guidance_1 starts at iteration 4, and the run has 4" in caplog.text
-        assert report.energy[:4] == report.parts["guidance_2"]["energy"][:4]
+        assert report.energy[:4] == report.terms["guidance_2"]["energy"][:4]
         sample(guidance=late, iterations=5)
 
     def test_masks_without_a_common_place(self, sample, job, limit):
@@ -312,7 +312,7 @@ class TestRefusals:
             sample(guidance=what)
         sockets = {"guidance_1": job.identity, "guidance_2": what}
         if what is None:
-            assert list(run("CombineGuidance", **sockets).result[0].parts) == ["guidance_1"]
+            assert list(run("CombineGuidance", **sockets).result[0].terms) == ["guidance_1"]
         else:
             with pytest.raises(ValueError, match=message):
                 run("CombineGuidance", **sockets)
@@ -399,7 +399,7 @@ class TestRefusals:
         (both,) = run("CombineGuidance", guidance_1=job.identity, guidance_2=theirs).result
         report = sample(guidance=both, iterations=4).result[2]
         assert list(report.settings["discriminators"]) == ["recogniser", "stranger"]
-        assert all(part["similarity"][-1] > part["similarity"][0] for part in parts_of(report).values())
+        assert all(part["similarity"][-1] > part["similarity"][0] for part in terms_of(report).values())
 
         monkeypatch.setitem(folder_paths.folder_names_and_paths, "identities", ([str(tmp_path)], {".safetensors"}))
         run("SaveIdentity", identity=theirs, filename_prefix="theirs")
@@ -436,13 +436,13 @@ class TestPeople:
 
     def test_two_faces_for_two_people(self, run, sample, people):
         report = sample(guidance=self.guidance(run, people), iterations=4).result[2]
-        for part in parts_of(report).values():
+        for part in terms_of(report).values():
             assert part["found"] == [[True]] * 5 and part["similarity"][-1] > part["similarity"][0]
 
     def test_one_face_for_two_people(self, run, sample, people, caplog):
         people.regions = [people.left]
         latent, image, report = sample(guidance=self.guidance(run, people), iterations=4).result
-        found = [part["found"][0][0] for part in parts_of(report).values()]
+        found = [part["found"][0][0] for part in terms_of(report).values()]
         assert sorted(found) == [False, True] and report.found == [[True]] * 5
         assert report.similarity[-1] > report.similarity[0]
         missing = f"guidance_{found.index(False) + 1}"

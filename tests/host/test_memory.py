@@ -38,7 +38,7 @@ def free(monkeypatch):
 
 
 def test_what_is_kept_grows_with_what_is_free(memory, needs, free):
-    settings = memory.settings_of("auto", STEPS)
+    settings = memory.plans_of("auto", STEPS)
     plain = ["full", "2 of 3 steps kept", "1 of 3 steps kept", "windowed"]
     names = [*plain, *(f"{name}, checkpointed" for name in plain[:3]), "checkpointed"]
     assert [setting.name for setting in settings] == names
@@ -58,7 +58,7 @@ def test_what_is_kept_grows_with_what_is_free(memory, needs, free):
 @pytest.mark.parametrize("cfg", [1.0, 3.0])
 def test_each_way_gives_the_same_picture(job, memory, cfg, monkeypatch):
     expected, _ = job.guide(gradient="windowed", cfg=cfg)
-    for setting in memory.settings_of("auto", STEPS):
+    for setting in memory.plans_of("auto", STEPS):
         monkeypatch.setattr(memory.Needs, "fitting", lambda self, settings, device, setting=setting: setting)
         latent, _ = job.guide(gradient="auto", cfg=cfg)
         assert job.facts["gradient"] == setting.name
@@ -104,7 +104,7 @@ def test_the_host_is_told_how_much_to_keep_free(job, memory, needs, monkeypatch)
     job.guide(gradient="auto")
     job.guide(gradient="windowed")
     job.guide(iterations=0)
-    settings = memory.settings_of("auto", STEPS)
+    settings = memory.plans_of("auto", STEPS)
     least = needs.of(memory.WINDOWED)
     expected = [(needs.of(settings[0]), needs.of(settings[-1])), (least, least), (needs.of(memory.UNGUIDED),) * 2]
     assert asked[1::2] == expected, "the guider's own calls are between them"

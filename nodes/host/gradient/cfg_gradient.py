@@ -19,7 +19,7 @@ from comfy.patcher_extension import WrappersMP, add_wrapper_with_key
 from torch import Tensor
 
 
-def through_the_positive(options: dict[str, Any]) -> dict[str, Any]:
+def conditional_gradient(options: dict[str, Any]) -> dict[str, Any]:
     """The options of a run under the host's CFGGuider, changed to that; at cfg 1 nothing changes."""
     add_wrapper_with_key(WrappersMP.CALC_COND_BATCH, "rectifid", _apart, options, is_model_options=True)
     options["sampler_post_cfg_function"] = [*options.get("sampler_post_cfg_function", []), _of_the_positive]

@@ -33,7 +33,7 @@ _SHARE = 0.9  # of the free memory, which is planned with
 
 
 @dataclass(frozen=True)
-class Setting:
+class GradientPlan:
     """A way to the gradient.
 
     kept: how many windows' graphs it holds at once, beside the decoder's; 0: one or the decoder's; None: the decoder's.
@@ -44,30 +44,30 @@ class Setting:
     differentiate: Callable | None
     kept: int | None = 0
     checkpointed: bool = False
-    smaller: Setting | None = None
+    smaller: GradientPlan | None = None
 
 
-CHECKPOINTED = Setting("checkpointed", partial(windowed, apart=True), checkpointed=True)
-WINDOWED = Setting("windowed", windowed, smaller=CHECKPOINTED)
-STRAIGHT = Setting(
+CHECKPOINTED = GradientPlan("checkpointed", partial(windowed, apart=True), checkpointed=True)
+WINDOWED = GradientPlan("windowed", windowed, smaller=CHECKPOINTED)
+STRAIGHT = GradientPlan(
     "straight",
     straight,
     kept=None,
-    smaller=Setting("straight, checkpointed", partial(straight, apart=True), kept=None, checkpointed=True),
+    smaller=GradientPlan("straight, checkpointed", partial(straight, apart=True), kept=None, checkpointed=True),
 )
-UNGUIDED = Setting("none", None)
-POSITIVE = "positive"
-GRADIENTS = ("auto", "windowed", "full", "checkpointed", POSITIVE, "straight")
+UNGUIDED = GradientPlan("none", None)
+CONDITIONAL = "positive"
+GRADIENTS = ("auto", "windowed", "full", "checkpointed", CONDITIONAL, "straight")
 
 
-def settings_of(gradient: str, steps: int) -> list[Setting]:
+def plans_of(gradient: str, steps: int) -> list[GradientPlan]:
     """The ways to one of `GRADIENTS`, the fastest first: the first that fits is to be taken, or the last."""
     kept = [_keeping(count, steps) for count in reversed(range(1, steps + 1))]
     checkpointed = [_keeping(count, steps, checkpointed=True) for count in reversed(range(1, steps + 1))]
     fitting = [*kept, WINDOWED, *checkpointed, CHECKPOINTED]
     return {
         "auto": fitting,
-        POSITIVE: fitting,
+        CONDITIONAL: fitting,
         "full": kept[:1],
         "windowed": [WINDOWED],
         "checkpointed": [CHECKPOINTED],
@@ -75,12 +75,12 @@ def settings_of(gradient: str, steps: int) -> list[Setting]:
     }[gradient]
 
 
-def _keeping(count: int, steps: int, checkpointed: bool = False) -> Setting:
+def _keeping(count: int, steps: int, checkpointed: bool = False) -> GradientPlan:
     name = "full" if count == steps else f"{count} of {steps} steps kept"
     if not checkpointed:
-        return Setting(name, partial(windowed, kept=count), count, smaller=WINDOWED)
+        return GradientPlan(name, partial(windowed, kept=count), count, smaller=WINDOWED)
     keeping = partial(windowed, kept=count, apart=True)
-    return Setting(f"{name}, checkpointed", keeping, count, checkpointed=True, smaller=CHECKPOINTED)
+    return GradientPlan(f"{name}, checkpointed", keeping, count, checkpointed=True, smaller=CHECKPOINTED)
 
 
 class Needs:
@@ -97,7 +97,7 @@ class Needs:
         decoded = [shape[0], vae.latent_channels, *([1] * (vae.latent_dim - 2)), *shape[-2:]]
         self._decode = vae.memory_used_decode(decoded, vae.vae_dtype)
 
-    def of(self, setting: Setting) -> float:
+    def of(self, setting: GradientPlan) -> float:
         if setting is UNGUIDED:
             return self._forward + self._decode
         window = self._blocks * (_CHECKPOINTED_BLOCK if setting.checkpointed else self._block)
@@ -106,7 +106,7 @@ class Needs:
             return self._forward + decoder
         return self._forward + (setting.kept * window + decoder if setting.kept else max(window, decoder))
 
-    def fitting(self, settings: list[Setting], device: torch.device) -> Setting:
+    def fitting(self, settings: list[GradientPlan], device: torch.device) -> GradientPlan:
         """The first of the settings that fits into what is free there, or the last."""
         free = _SHARE * comfy.model_management.get_free_memory(device)
         return next((setting for setting in settings[:-1] if self.of(setting) <= free), settings[-1])
@@ -122,7 +122,7 @@ def load_together(guider: CFGGuider, others: list[ModelPatcher], wanted: float, 
     comfy.model_management.load_models_gpu(models, memory_required=wanted, minimum_memory_required=needed)
 
 
-class ThriftyGradient:
+class OutOfMemoryFallback:
     """A gradient for `solve` by ``setting``; where the memory runs out, by its smaller ones from then on.
 
     networks: whose blocks are checkpointed where a setting says so.
@@ -130,7 +130,7 @@ class ThriftyGradient:
     Raises torch.OutOfMemoryError where there is no smaller one.
     """
 
-    def __init__(self, setting: Setting, networks: Iterable[nn.Module]):
+    def __init__(self, setting: GradientPlan, networks: Iterable[nn.Module]):
         self._setting, self._networks = setting, list(networks)
 
     @property

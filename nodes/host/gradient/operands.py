@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 
-class NormalOperands(TorchFunctionMode):
+class CloneInferenceOperands(TorchFunctionMode):
     """Inside, an inference tensor that meets the graph of a gradient is cloned, so that autograd may save it."""
 
     def __torch_function__(self, func, types, args=(), kwargs=None):

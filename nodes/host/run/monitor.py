@@ -37,7 +37,7 @@ class Run:
         iterations = settings["iterations"]
         if isinstance(guidance, CombinedGuidance) and iterations > 0 and (late := guidance.starting_from(iterations)):
             message = "; ".join(_too_late(name, start, iterations) for name, start in late.items())
-            if len(late) == len(guidance.parts):
+            if len(late) == len(guidance.terms):
                 raise ValueError(message)
             logging.warning("RectifID: %s", message)
 
@@ -82,7 +82,7 @@ class Run:
             if self._settings["if_missing"] == "error":
                 raise ValueError(missing)
             logging.warning("RectifID: %s", missing)
-        for name, part in unguided.parts.items():
+        for name, part in unguided.terms.items():
             if part.found is not None and not part.found.all():
                 logging.warning("RectifID: %s", _without(part.found, name))
         return not unguided.found.any()

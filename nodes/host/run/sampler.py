@@ -26,17 +26,17 @@ from ....rectifid_core.solver.solve import CLIPPED, Best, Iterate, solve
 from ..flows.family import AUTO, family_of, flow_of, sigmas_of
 from ..flows.flow import Denoiser
 from ..gradient.autograd import attribute, differentiable, normal
-from ..gradient.cfg_gradient import through_the_positive
+from ..gradient.cfg_gradient import conditional_gradient
 from ..gradient.decoder import VAEDecoder, refuse_other_vaes
 from ..gradient.memory import (
+    CONDITIONAL,
     GRADIENTS,
-    POSITIVE,
     STRAIGHT,
     UNGUIDED,
     Needs,
-    ThriftyGradient,
+    OutOfMemoryFallback,
     load_together,
-    settings_of,
+    plans_of,
 )
 from ..gradient.model import (
     differentiable_options,
@@ -46,7 +46,7 @@ from ..gradient.model import (
     resident,
     resident_model,
 )
-from ..gradient.operands import NormalOperands
+from ..gradient.operands import CloneInferenceOperands
 from ..networks.discriminators import fully_loaded
 
 LOSS_SCALE = 1024.0  # for float16, at first
@@ -135,7 +135,7 @@ class GuidedSampler(comfy.samplers.Sampler):
                         "family": family,
                         "seed": seed,
                         "steps": steps,
-                        "gradient": f"{POSITIVE}, {gradient.name}" if self._positive(guider) else gradient.name,
+                        "gradient": f"{CONDITIONAL}, {gradient.name}" if self._positive(guider) else gradient.name,
                     }
                 )
                 extra_args = {**extra_args, "model_options": options}
@@ -166,7 +166,7 @@ class GuidedSampler(comfy.samplers.Sampler):
     @contextmanager
     def _ready(
         self, guider: CFGGuider, options: dict[str, Any], shape: torch.Size, steps: int
-    ) -> Iterator[tuple[dict[str, Any], nn.Module, ThriftyGradient]]:
+    ) -> Iterator[tuple[dict[str, Any], nn.Module, OutOfMemoryFallback]]:
         """Inside, all networks are loaded, and differentiable if the run is guided.
 
         The options to run the model with, the VAE's network, and the gradient that fits beside them.
@@ -178,8 +178,8 @@ class GuidedSampler(comfy.samplers.Sampler):
                 stack.enter_context(resident_model(guider))
                 stack.enter_context(attribute(guider, "model_options", differentiable_options(guider.model_options)))
                 if self._positive(guider):
-                    options = through_the_positive(options)
-            settings = settings_of(self._gradient, steps) if self._guided else [UNGUIDED]
+                    options = conditional_gradient(options)
+            settings = plans_of(self._gradient, steps) if self._guided else [UNGUIDED]
             needs = Needs(guider, self._vae, shape, share=0.5 if self._positive(guider) else 1)
             load_together(guider, [autoencoder, *self._networks], needs.of(settings[0]), needs.of(settings[-1]))
             for network in self._networks:
@@ -189,12 +189,12 @@ class GuidedSampler(comfy.samplers.Sampler):
             if self._guided:
                 stack.enter_context(differentiable(networks))
                 if patched:  # the watch over all operands takes time
-                    stack.enter_context(NormalOperands())
+                    stack.enter_context(CloneInferenceOperands())
             setting = needs.fitting(settings, guider.model_patcher.load_device)
-            yield options, autoencoder.model, ThriftyGradient(setting, networks)
+            yield options, autoencoder.model, OutOfMemoryFallback(setting, networks)
 
     def _positive(self, guider: CFGGuider) -> bool:
-        return self._guided and self._gradient == POSITIVE and is_plain(guider)
+        return self._guided and self._gradient == CONDITIONAL and is_plain(guider)
 
     def _scale_for(self, latents: Tensor) -> float:
         if self._scale_unit == "published" or self._settings["rule"] not in CLIPPED:
