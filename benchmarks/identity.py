@@ -23,7 +23,8 @@ from world import Triples, World, machine, similarity
 from rectifid_core.guidance.identity import IdentityGuidance
 from rectifid_core.identity.encoding import encode_identity
 from rectifid_core.interfaces import Observation
-from rectifid_core.solver.solve import Best, solve
+from rectifid_core.solver.best import Best
+from rectifid_core.solver.solve import solve
 
 RESULTS = Path(__file__).parent / "results"
 RULES = ("accumulated", "fixed_point", "fully_anchored", "noise", "unanchored")  # the paper's; see rules.py for ours

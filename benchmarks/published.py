@@ -25,7 +25,8 @@ from world import Triples, World, machine, similarity
 
 from rectifid_core.guidance.identity import IdentityGuidance
 from rectifid_core.identity.encoding import encode_identity
-from rectifid_core.solver.solve import Best, solve
+from rectifid_core.solver.best import Best
+from rectifid_core.solver.solve import solve
 
 RESULTS = Path(__file__).parent / "results"
 ITERATIONS = 20

@@ -27,8 +27,10 @@ from rectifid_core.guidance.identity import IdentityGuidance
 from rectifid_core.identity.encoding import encode_identity
 from rectifid_core.interfaces import Decoder, Energy, Flow
 from rectifid_core.solver.batched import expand_like
-from rectifid_core.solver.gradient import observe, trajectory
-from rectifid_core.solver.solve import Best, Iterate, solve
+from rectifid_core.solver.best import Best
+from rectifid_core.solver.iterate import Iterate
+from rectifid_core.solver.solve import solve
+from rectifid_core.solver.trajectory import observe, run_flow
 
 VIEWS = 4
 SHOWN = (0.5, 0.7, 1.15)  # seconds, at which the table is read
@@ -67,8 +69,8 @@ def best_noise(
     """
     kept = number = least = None
     for place, noise in enumerate(noises):
-        end = trajectory(flow, noise, [torch.zeros_like(noise) for _ in range(len(flow))])[-1]
-        _, seen = observe(decode, new_energy(), end, 0)
+        states = run_flow(flow, noise, [torch.zeros_like(noise) for _ in range(len(flow))])
+        _, seen = observe(decode, new_energy(), states, 0)
         energy = seen.energy if seen.found is None else seen.energy.where(seen.found, torch.inf)
         if kept is None:
             kept, least, number = noise, energy, torch.zeros_like(energy, dtype=torch.long)

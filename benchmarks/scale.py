@@ -23,7 +23,8 @@ from rectifid_core.discriminators.base import EmbeddingDiscriminator
 from rectifid_core.guidance.identity import IdentityGuidance
 from rectifid_core.identity.encoding import encode_identity
 from rectifid_core.images.regions import Region
-from rectifid_core.solver.solve import Best, solve
+from rectifid_core.solver.best import Best
+from rectifid_core.solver.solve import solve
 
 SIDES = (16, 20, 24)  # of the latent; 8 pixels each
 PORTRAIT = 128

@@ -27,7 +27,8 @@ from rectifid_core.guidance.combination import combine
 from rectifid_core.guidance.identity import IdentityGuidance
 from rectifid_core.guidance.weighted_sum import Share
 from rectifid_core.identity.encoding import encode_identity
-from rectifid_core.solver.solve import Best, solve
+from rectifid_core.solver.best import Best
+from rectifid_core.solver.solve import solve
 
 RESULTS = Path(__file__).parent / "results"
 AT = (0, 5, 10, 20, 40, 100)

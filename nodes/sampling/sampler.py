@@ -6,10 +6,10 @@ import comfy.samplers
 from comfy_api.latest import io, ui
 
 from ...rectifid_core.guidance.combination import as_guidance
-from ...rectifid_core.solver.solve import RULES
+from ...rectifid_core.solver.rules import RULES
 from ..host.flows.family import AUTO, FAMILIES
 from ..host.gradient.memory import GRADIENTS
-from ..host.run.monitor import IF_MISSING, Run
+from ..host.run.monitor import IF_MISSING, RunMonitor
 from ..host.run.sampler import KEEP, SCALE_UNITS, GuidedSampler, sample
 from ..types import Guidance, Identity, Report
 
@@ -79,8 +79,8 @@ class AnchoredRectifiedSampler(io.ComfyNode):
     ) -> io.NodeOutput:
         drawn = {"seed": seed, "steps": steps, "cfg": cfg, "scheduler": scheduler, "denoise": denoise}
         guidance = as_guidance(guidance)
-        run = Run(guidance, {**drawn, **widgets})
-        sampler = _sampler(vae, guidance, run.begin, **widgets)
+        run = RunMonitor(guidance, {**drawn, **widgets})
+        sampler = _sampler(vae, guidance, lambda: run, **widgets)
         latent = sample(model, positive, negative, latent_image, sampler, **drawn)
         return io.NodeOutput(latent, run.image.movedim(1, -1).cpu(), run.report, ui=ui.PreviewText(run.text()))
 
@@ -102,12 +102,12 @@ class AnchoredSampler(io.ComfyNode):
     def execute(cls, vae, guidance, **widgets) -> io.NodeOutput:
         guidance = as_guidance(guidance)
         # each run begins anew: one sampler may serve several nodes, and a node several times
-        return io.NodeOutput(_sampler(vae, guidance, lambda facts: Run(guidance, widgets).begin(facts), **widgets))
+        return io.NodeOutput(_sampler(vae, guidance, lambda: RunMonitor(guidance, widgets), **widgets))
 
 
-def _sampler(vae, guidance, begin, *, update_rule, guidance_scale, stop_at_similarity, if_missing, **widgets):
-    """The host's SAMPLER of the widgets' values; it knows nothing of those that are the `Run`'s."""
-    return GuidedSampler(vae, guidance, begin, rule=update_rule, scale=guidance_scale, **widgets)
+def _sampler(vae, guidance, observe, *, update_rule, guidance_scale, stop_at_similarity, if_missing, **widgets):
+    """The host's SAMPLER of the widgets' values; it knows nothing of those that are the `RunMonitor`'s."""
+    return GuidedSampler(vae, guidance, observe, rule=update_rule, scale=guidance_scale, **widgets)
 
 
 def _sockets() -> list[io.Input]:
@@ -145,7 +145,7 @@ def _widgets() -> list[io.Input]:
         io.Combo.Input(
             "update_rule",
             options=list(RULES),
-            default=RULES[0],
+            default=next(iter(RULES)),
             tooltip="accumulated: as the authors published it. fixed_point: the paper's equation, which "
             "converges if the scale is small. fully_anchored: as published for 2-rectified flow. noise and "
             "unanchored: without the anchor, for comparison.",

@@ -9,7 +9,7 @@ import comfy.samplers
 from comfy_api.latest import io, ui
 
 from ...rectifid_core.guidance.combination import as_guidance
-from ...rectifid_core.solver.solve import RULES, Iterate
+from ...rectifid_core.solver.iterate import Iterate
 from ..host.flows.family import AUTO, FAMILIES
 from ..host.run.progress import Progress
 from ..host.run.sampler import GuidedSampler, sample
@@ -73,19 +73,19 @@ class FindSeed(io.ComfyNode):
         guidance, progress = as_guidance(guidance), Progress(count)
 
         def look(candidate: int) -> Iterate:
-            seen = []
+            unguided = _Unguided()
             sampler = GuidedSampler(
                 vae,
                 guidance,
-                lambda facts: lambda iterate, kept: bool(seen.append(iterate)),
+                lambda: unguided,
                 views=VIEWS,
                 scale=1.0,
                 family=family,
-                rule=RULES[0],
+                rule="accumulated",
                 iterations=0,
             )
             sample(model, positive, negative, latent_image, sampler, seed=candidate, **settings)
-            return seen[0]
+            return unguided.iterate
 
         best, least = None, math.inf
         for number in range(count):
@@ -102,6 +102,19 @@ class FindSeed(io.ComfyNode):
         text = f"seed {best}, of {count} tried"
         logging.info("RectifID %s", text)
         return io.NodeOutput(best, image.movedim(1, -1).cpu(), ui=ui.PreviewText(text))
+
+
+class _Unguided:
+    """Observer of a run without iterations."""
+
+    iterate: Iterate
+
+    def on_start(self, facts) -> None:
+        pass
+
+    def on_iterate(self, iterate, kept) -> bool:
+        self.iterate = iterate
+        return True
 
 
 def _energy(iterate: Iterate) -> float:

@@ -70,8 +70,8 @@ class WeightedSum:
     """The sum of energies, each times its weight in the iterations of its schedule; for one run.
 
     schedules: one for each name that the ``members`` observe, in the order of the reports.
-    judged_by: the names whose similarity is the sum's: the mean over those that there are in the image.  Found is whether
-        all of them are in sight that ever were, and at least one: who was never there is not waited for.
+    judged_by: the names whose similarity is the sum's: the mean over those that there are in the image.  Found is
+        whether all of them are in sight that ever were, and at least one: who was never there is not waited for.
     """
 
     def __init__(self, members: Sequence[Observe], schedules: Mapping[str, Schedule], judged_by: Sequence[str]) -> None:

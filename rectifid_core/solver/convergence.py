@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .batched import norm
-from .solve import Iterate
+from .iterate import Iterate
 
 TOLERANCE = 0.001  # no eye sees a thousandth of a latent
 

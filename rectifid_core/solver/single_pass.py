@@ -13,15 +13,29 @@ prediction, and corrects again.  The last window predicts nothing: (1) is its en
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from ..interfaces import Decoder, Energy, Observation, PredictingFlow
 from .batched import clipped
-from .gradient import observe, trajectory
-from .straight import Arrived
+from .gradient import Gradient
+from .trajectory import observe, run_flow
+
+
+class Step(NamedTuple):
+    """After so many updates: the latent and what was observed, and the update to come.
+
+    update: None at the end; predicted: whether the latent is a prediction.
+    """
+
+    latent: Tensor
+    image: Tensor
+    observation: Observation
+    update: Tensor | None
+    predicted: bool
 
 
 def single_pass(
@@ -30,45 +44,45 @@ def single_pass(
     energy: Energy,
     z0: Tensor,
     weights: list[float],
-    updates: list[int],
-    differentiate: Callable,
+    updates: int,
+    differentiate: Gradient,
     *,
     clips: bool,
-) -> Iterator[tuple[Tensor, Tensor, Observation, Tensor | None, bool]]:
-    """After 0, 1, ... sum(updates) updates: the latent, its image, what was seen, the update to come (None: it is the
-    end), and whether the latent is a prediction.
+    last: bool,
+) -> Iterator[Step]:
+    """After 0, 1, ... ``updates`` updates, divided among the windows.
 
-    weights: s w_k; updates: n_k, of each window.
-    differentiate: as `gradient.windowed`; asked for the gradient of the decoder and the energy alone.
+    weights: s w_k; last: whether the last window is guided.
 
     The first latent is that of the unguided flow, which is run for it without autograd; it is no prediction.
     """
-    arrived, unmoved = Arrived(len(updates)), [torch.zeros_like(z0) for _ in updates]
+    windows = len(weights)
+    counts = divide(updates, windows, last=last)
     with torch.no_grad():
-        z = trajectory(flow, z0, unmoved)[-1]
-        seen_at = z, *observe(decode, energy, z, 0)
+        states = run_flow(flow, z0, [torch.zeros_like(z0)] * windows)
+        observed = states[-1], *observe(decode, energy, states, 0)
     predicted, number, z = False, 0, z0
-    for k, count in enumerate(updates):
-        last = k == len(updates) - 1
+    for k, count in enumerate(counts):
+        at_end = k == windows - 1
         with torch.no_grad():
             window_end, end = flow.predict(k, z)  # (1)
-        end = window_end if last else end
+        end = window_end if at_end else end
         offset = torch.zeros_like(z0)
         for _ in range(count):
-            _, image, seen, g = differentiate(arrived, decode, energy, end + offset, unmoved, number)
+            _, image, observation, g = differentiate.at_end(decode, energy, end + offset, windows, number)
             if number > 0:
-                seen_at, predicted = (end + offset, image, seen), not last
+                observed, predicted = (end + offset, image, observation), not at_end
             update = -weights[k] * (clipped(g[k]) if clips else g[k])  # (2)
-            yield *seen_at, update, predicted
+            yield Step(*observed, update, predicted)
             offset = offset + update
             number += 1
         z = window_end + offset  # (3)
     with torch.no_grad():
-        image, seen = observe(decode, energy, z, number)
-    yield z, image, seen, None, False
+        image, observation = observe(decode, energy, [z], number)
+    yield Step(z, image, observation, None, False)
 
 
-def share_out(updates: int, windows: int, *, last: bool) -> list[int]:
-    """n_k: so many updates for so many windows, evenly, what is left over to the first; none for the last if not so."""
+def divide(updates: int, windows: int, *, last: bool) -> list[int]:
+    """n_k: so many updates for so many windows, evenly, the remainder to the first; none for the last if not so."""
     guided = windows if last else windows - 1
     return [len(range(k, updates, guided)) if k < guided else 0 for k in range(windows)]

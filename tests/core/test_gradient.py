@@ -11,7 +11,7 @@ from test_reach import SHAPES, Watched, picture, quadratic, start
 from worlds import CurvedEnergy, CurvedFlow, GaussianFlow, normal
 
 from rectifid_core.scope import GuidanceScope
-from rectifid_core.solver.gradient import full, windowed
+from rectifid_core.solver.gradient import WindowedGradient, full
 from rectifid_core.solver.solve import solve
 
 WINDOWS = 4
@@ -27,7 +27,7 @@ def decode(z):
 def difference(flow, decoder, energy, z0, offsets, kept):
     """Of all that is returned, from the full graph's: the largest, relative to its size."""
     exact = full(flow, decoder, energy, z0, offsets, 0)
-    other = windowed(flow, decoder, energy, z0, offsets, 0, kept=kept)
+    other = WindowedGradient(kept)(flow, decoder, energy, z0, offsets, 0)
     pairs = [*zip(exact[0], other[0], strict=True), (exact[1], other[1]), *zip(exact[3], other[3], strict=True)]
     assert not any(each.requires_grad for pair in pairs for each in pair)
     return max(((a - b).norm() / a.norm().clamp(min=1e-30)).item() for a, b in pairs)
@@ -52,7 +52,7 @@ def test_it_is_that_of_the_full_graph_where_energies_reach_parts(kept, shape):
 @pytest.mark.parametrize("kept", KEPT)
 def test_what_is_kept_is_not_run_again(kept):
     flow = Watched(CurvedFlow(WINDOWS))
-    windowed(flow, decode, CurvedEnergy(), Z0, OFFSETS, 0, kept=kept)
+    WindowedGradient(kept)(flow, decode, CurvedEnergy(), Z0, OFFSETS, 0)
     assert flow.ran == [*range(WINDOWS), *reversed(range(WINDOWS - kept))]
     assert flow.pulled == [*reversed(range(WINDOWS))]
 
@@ -76,7 +76,7 @@ def test_no_more_graphs_than_that_are_alive_at_once(kept):
             with torch.autograd.graph.saved_tensors_hooks(lambda saved: Held(k, saved), lambda held: held.tensor):
                 return super().step(k, z)
 
-    windowed(Flow(WINDOWS), decode, CurvedEnergy(), Z0, OFFSETS, 0, kept=kept)
+    WindowedGradient(kept)(Flow(WINDOWS), decode, CurvedEnergy(), Z0, OFFSETS, 0)
     assert most[0] == max(kept, 1)
     assert set(alive.values()) == {0}
 
@@ -84,7 +84,7 @@ def test_no_more_graphs_than_that_are_alive_at_once(kept):
 @pytest.mark.parametrize("kept", [0, 2])
 def test_with_the_decoder_apart_it_is_the_same(kept):
     exact = full(CurvedFlow(WINDOWS), decode, CurvedEnergy(), Z0, OFFSETS, 0)
-    other = windowed(CurvedFlow(WINDOWS), decode, CurvedEnergy(), Z0, OFFSETS, 0, kept=kept, apart=True)
+    other = WindowedGradient(kept, checkpoint_decoder=True)(CurvedFlow(WINDOWS), decode, CurvedEnergy(), Z0, OFFSETS, 0)
     for a, b in zip([*exact[0], *exact[3]], [*other[0], *other[3]], strict=True):
         assert (a - b).norm() <= 1e-10 * a.norm()
 
@@ -102,20 +102,21 @@ def test_apart_the_decoder_s_graph_is_gone_when_the_energy_looks(apart):
         alive.append(inside[-1]() is not None)
         return CurvedEnergy()(image, number)
 
-    windowed(CurvedFlow(WINDOWS), decoder, energy, Z0, OFFSETS, 0, apart=apart)
+    WindowedGradient(checkpoint_decoder=apart)(CurvedFlow(WINDOWS), decoder, energy, Z0, OFFSETS, 0)
     assert alive == [not apart] and len(inside) == 1 + apart
 
 
 def test_the_solver_takes_any_gradient():
     asked = []
 
-    def gradient(flow, decoder, energy, z0, offsets, number, loss_scale=1.0):
-        asked.append((number, loss_scale))
-        return windowed(flow, decoder, energy, z0, offsets, number, loss_scale, kept=2)
+    class Asked(WindowedGradient):
+        def __call__(self, flow, decoder, energy, z0, offsets, number, loss_scale=1.0):
+            asked.append((number, loss_scale))
+            return super().__call__(flow, decoder, energy, z0, offsets, number, loss_scale)
 
     runs = [
         list(solve(CurvedFlow(WINDOWS), decode, CurvedEnergy(), Z0, iterations=3, gradient=each, loss_scale=2.0))
-        for each in (gradient, "full")
+        for each in (Asked(2), "full")
     ]
     assert asked == [(0, 2.0), (1, 2.0), (2, 2.0)]
     for a, b in zip(*runs, strict=True):

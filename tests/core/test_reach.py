@@ -19,7 +19,8 @@ from rectifid_core.guidance.weighted_sum import NamedEnergy, Schedule, WeightedS
 from rectifid_core.interfaces import Observation
 from rectifid_core.scope import EVERYWHERE, GuidanceScope
 from rectifid_core.solver.gradient import full, windowed
-from rectifid_core.solver.solve import RULES, solve
+from rectifid_core.solver.rules import RULES
+from rectifid_core.solver.solve import solve
 
 WINDOWS = 4
 HESSIANS = [covariance(seed, 0.2, 1.0) for seed in (4, 14, 24)]

@@ -6,8 +6,9 @@ import pytest
 import torch
 from worlds import SIZE, CurvedEnergy, CurvedFlow, GaussianFlow, Plain, QuadraticEnergy, covariance, flat_image, normal
 
-from rectifid_core.solver.single_pass import share_out
-from rectifid_core.solver.solve import Best, solve
+from rectifid_core.solver.best import Best
+from rectifid_core.solver.single_pass import divide
+from rectifid_core.solver.solve import solve
 
 HESSIAN, CENTRE = covariance(4, 0.2, 1.0), normal(SIZE, seed=5)
 Z0 = normal(2, SIZE, seed=6)
@@ -90,7 +91,7 @@ def test_predictions_are_called_so_and_are_not_the_best():
     ],
 )
 def test_updates_are_shared_out(updates, windows, last, shares):
-    assert share_out(updates, windows, last=last) == shares
+    assert divide(updates, windows, last=last) == shares
 
 
 def test_a_flow_that_cannot_foresee_its_end():

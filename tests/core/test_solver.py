@@ -10,8 +10,12 @@ import torch
 from worlds import CurvedEnergy, CurvedFlow, Plain, normal
 
 from rectifid_core.interfaces import Observation
-from rectifid_core.solver.gradient import NonFiniteGradientError, full, windowed
-from rectifid_core.solver.solve import GRADIENTS, RULES, Best, Iterate, solve
+from rectifid_core.solver.best import Best
+from rectifid_core.solver.chains import NonFiniteGradientError
+from rectifid_core.solver.gradient import GRADIENTS, full, windowed
+from rectifid_core.solver.iterate import Iterate
+from rectifid_core.solver.rules import RULES
+from rectifid_core.solver.solve import solve
 
 Z0 = normal(3, 3, 4, 4, seed=7)
 EXACT = ("windowed", "full")  # gradients

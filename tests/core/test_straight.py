@@ -8,9 +8,8 @@ from worlds import SIZE, CurvedEnergy, CurvedFlow, GaussianFlow, QuadraticEnergy
 
 from rectifid_core.guidance.weighted_sum import NamedEnergy, Schedule, WeightedSum
 from rectifid_core.scope import GuidanceScope
-from rectifid_core.solver.gradient import windowed
+from rectifid_core.solver.gradient import straight, windowed
 from rectifid_core.solver.solve import solve
-from rectifid_core.solver.straight import straight
 
 ENERGY = QuadraticEnergy(covariance(4, 0.2, 1.0), normal(SIZE, seed=5))
 Z0, OFFSETS = normal(2, SIZE, seed=6), list(0.3 * normal(4, 2, SIZE, seed=8))

@@ -13,7 +13,8 @@ from rectifid_core.guidance.tracking import Tracker
 from rectifid_core.identity.encoding import encode_identity
 from rectifid_core.images.views import Views
 from rectifid_core.report.report import Report
-from rectifid_core.solver.solve import Best, solve
+from rectifid_core.solver.best import Best
+from rectifid_core.solver.solve import solve
 
 
 def reference():

@@ -441,15 +441,15 @@ def test_the_gradient(composed, composition, pack, brightness, look_inside):
     slopes, pairs = [], []
 
     def probe(flow, decode, energy, z0):
-        calculus = pack("rectifid_core.solver.gradient")
+        methods, run_flow = pack("rectifid_core.solver.gradient"), pack("rectifid_core.solver.trajectory").run_flow
         nothing = [torch.zeros_like(z0)] * len(flow)
         # the full one first: nothing has run before that could have prepared the way for it
-        full, windowed = (run(flow, decode, energy, z0, nothing, 0)[3] for run in (calculus.full, calculus.windowed))
+        full, windowed = (run(flow, decode, energy, z0, nothing, 0)[3] for run in (methods.full, methods.windowed))
         pairs.extend(zip(windowed, full, strict=True))
 
         @torch.no_grad()
         def value(z):
-            return energy(decode(calculus.trajectory(flow, z, nothing)[-1]), 0).energy.sum().item()
+            return energy(decode(run_flow(flow, z, nothing)[-1]), 0).energy.sum().item()
 
         gradient, step = windowed[0], 1e-2
         for direction in (gradient, gradient.abs() * noise(*z0.shape, seed=8)):

@@ -169,11 +169,11 @@ def test_the_gradient_of_each_family(family, unet, pack, brightness, look_inside
     def probe(flow, decode, energy, z0):
         nothing = [torch.zeros_like(z0)] * len(flow)
         gradient = pack("rectifid_core.solver.gradient").windowed(flow, decode, energy, z0, nothing, 0)[3][0]
-        trajectory = pack("rectifid_core.solver.gradient").trajectory
+        run_flow = pack("rectifid_core.solver.trajectory").run_flow
 
         @torch.no_grad()
         def value(z):
-            return energy(decode(trajectory(flow, z, nothing)[-1]), 0).energy.item()
+            return energy(decode(run_flow(flow, z, nothing)[-1]), 0).energy.item()
 
         generator, step = torch.Generator().manual_seed(8), 1e-3
         for direction in [gradient, *torch.randn(3, *z0.shape, generator=generator)]:

@@ -357,14 +357,14 @@ def test_the_gradient(native, pack, brightness, look_inside):
     slopes, pairs = [], []
 
     def probe(flow, decode, energy, z0):
-        calculus = pack("rectifid_core.solver.gradient")
+        methods, run_flow = pack("rectifid_core.solver.gradient"), pack("rectifid_core.solver.trajectory").run_flow
         nothing = [torch.zeros_like(z0)] * len(flow)
-        windowed, full = (run(flow, decode, energy, z0, nothing, 0)[3] for run in (calculus.windowed, calculus.full))
+        windowed, full = (run(flow, decode, energy, z0, nothing, 0)[3] for run in (methods.windowed, methods.full))
         pairs.extend(zip(windowed, full, strict=True))
 
         @torch.no_grad()
         def value(z):
-            return energy(decode(calculus.trajectory(flow, z, nothing)[-1]), 0).energy.item()
+            return energy(decode(run_flow(flow, z, nothing)[-1]), 0).energy.item()
 
         gradient, step = windowed[0], 1e-2
         generator = torch.Generator().manual_seed(8)

@@ -7,7 +7,6 @@ import logging
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import comfy.model_management
@@ -19,8 +18,8 @@ from comfy.samplers import CFGGuider
 from comfy.sd import VAE
 from torch import nn
 
-from ....rectifid_core.solver.gradient import windowed
-from ....rectifid_core.solver.straight import straight
+from ....rectifid_core.solver.gradient import Gradient, StraightGradient, WindowedGradient
+from ....rectifid_core.solver.trajectory import Trajectory
 from .checkpoint import checkpointed
 
 # Estimates, counted by operators in real size (`benchmarks/counting.py`).  What a block keeps for its backward, as a
@@ -41,19 +40,21 @@ class GradientPlan:
     """
 
     name: str
-    differentiate: Callable | None
+    gradient: Gradient | None
     kept: int | None = 0
     checkpointed: bool = False
     smaller: GradientPlan | None = None
 
 
-CHECKPOINTED = GradientPlan("checkpointed", partial(windowed, apart=True), checkpointed=True)
-WINDOWED = GradientPlan("windowed", windowed, smaller=CHECKPOINTED)
+CHECKPOINTED = GradientPlan("checkpointed", WindowedGradient(checkpoint_decoder=True), checkpointed=True)
+WINDOWED = GradientPlan("windowed", WindowedGradient(), smaller=CHECKPOINTED)
 STRAIGHT = GradientPlan(
     "straight",
-    straight,
+    StraightGradient(),
     kept=None,
-    smaller=GradientPlan("straight, checkpointed", partial(straight, apart=True), kept=None, checkpointed=True),
+    smaller=GradientPlan(
+        "straight, checkpointed", StraightGradient(checkpoint_decoder=True), kept=None, checkpointed=True
+    ),
 )
 UNGUIDED = GradientPlan("none", None)
 CONDITIONAL = "positive"
@@ -78,8 +79,8 @@ def plans_of(gradient: str, steps: int) -> list[GradientPlan]:
 def _keeping(count: int, steps: int, checkpointed: bool = False) -> GradientPlan:
     name = "full" if count == steps else f"{count} of {steps} steps kept"
     if not checkpointed:
-        return GradientPlan(name, partial(windowed, kept=count), count, smaller=WINDOWED)
-    keeping = partial(windowed, kept=count, apart=True)
+        return GradientPlan(name, WindowedGradient(count), count, smaller=WINDOWED)
+    keeping = WindowedGradient(count, checkpoint_decoder=True)
     return GradientPlan(f"{name}, checkpointed", keeping, count, checkpointed=True, smaller=CHECKPOINTED)
 
 
@@ -122,7 +123,7 @@ def load_together(guider: CFGGuider, others: list[ModelPatcher], wanted: float, 
     comfy.model_management.load_models_gpu(models, memory_required=wanted, minimum_memory_required=needed)
 
 
-class OutOfMemoryFallback:
+class OutOfMemoryFallback(Gradient):
     """A gradient for `solve` by ``setting``; where the memory runs out, by its smaller ones from then on.
 
     networks: whose blocks are checkpointed where a setting says so.
@@ -131,17 +132,24 @@ class OutOfMemoryFallback:
     """
 
     def __init__(self, setting: GradientPlan, networks: Iterable[nn.Module]):
+        super().__init__()
         self._setting, self._networks = setting, list(networks)
 
     @property
     def name(self) -> str:
         return self._setting.name
 
-    def __call__(self, *arguments: Any) -> Any:
+    def __call__(self, *arguments: Any) -> Trajectory:
+        return self._fitting(lambda gradient: gradient(*arguments))
+
+    def at_end(self, *arguments: Any) -> Trajectory:
+        return self._fitting(lambda gradient: gradient.at_end(*arguments))
+
+    def _fitting(self, method: Callable[[Gradient], Trajectory]) -> Trajectory:
         while True:
             try:
                 with checkpointed(self._networks) if self._setting.checkpointed else nullcontext():
-                    return self._setting.differentiate(*arguments)
+                    return method(self._setting.gradient)
             except torch.OutOfMemoryError:
                 if self._setting.smaller is None:
                     raise

@@ -10,16 +10,17 @@ from torch import Tensor
 from ....rectifid_core.guidance.base import Guidance
 from ....rectifid_core.guidance.combination import CombinedGuidance
 from ....rectifid_core.report.report import Report
+from ....rectifid_core.solver.best import Best
 from ....rectifid_core.solver.convergence import settled
-from ....rectifid_core.solver.solve import SETTLING, Best, Iterate
+from ....rectifid_core.solver.iterate import Iterate
+from ....rectifid_core.solver.rules import RULES
 from .progress import Progress
-from .sampler import Watch
 
 IF_MISSING = ("error", "unguided")
 
 
-class Run:
-    """Bar, picture and text on the node that is executed, the warnings, and the report.
+class RunMonitor:
+    """Observer of one run: bar, picture and text on the node that is executed, the warnings, and the report.
 
     settings: the widgets' values, by name, for the report; iterations, stop_at_similarity and if_missing are heeded.
     image: what the run would return by now, ``(B, 3, H, W)`` in [0, 1].
@@ -41,18 +42,15 @@ class Run:
                 raise ValueError(message)
             logging.warning("RectifID: %s", message)
 
-    def begin(self, facts: dict[str, Any]) -> Watch:
-        """facts: what only the run itself knows, see `GuidedSampler`."""
+    def on_start(self, facts: dict[str, Any]) -> None:
         digests = {each.name: each.digest for each in self._discriminators}
         self.report = Report({"discriminators": digests, **self._settings, **facts})
         self._progress = Progress(self._settings["iterations"] + 1)
-        return self._watch
 
     def text(self) -> str:
         return f"family: {self.report.settings['family']}\n{self.report.text()}"
 
-    def _watch(self, iterate: Iterate, kept: Best | Iterate) -> bool:
-        """Whether the run is at its end."""
+    def on_iterate(self, iterate: Iterate, kept: Best | Iterate) -> bool:
         self.report.append(iterate)
         self.image = kept.image
         self._progress.show(iterate, iterate.number, f"iteration {iterate.number} of {self._settings['iterations']}")
@@ -70,7 +68,7 @@ class Run:
 
     def _at_rest(self, iterate: Iterate) -> bool:
         """Whether a fixed point is reached, and nothing is yet to act."""
-        if self._settings["update_rule"] not in SETTLING or not settled(iterate):
+        if not RULES[self._settings["update_rule"]].settles or not settled(iterate):
             return False
         return not (isinstance(self._guidance, CombinedGuidance) and self._guidance.starting_from(iterate.number + 1))
 

@@ -11,7 +11,7 @@ from comfy_execution.utils import get_executing_context
 from PIL import Image
 from server import PromptServer
 
-from ....rectifid_core.solver.solve import Iterate
+from ....rectifid_core.solver.iterate import Iterate
 
 PREVIEW_PIXELS = 512
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import Any, Protocol
 
 import comfy.sample
 import comfy.samplers
@@ -22,7 +22,10 @@ from torch import Tensor, nn
 
 from ....rectifid_core.discriminators.base import Discriminator
 from ....rectifid_core.guidance.base import Guidance
-from ....rectifid_core.solver.solve import CLIPPED, Best, Iterate, solve
+from ....rectifid_core.solver.best import Best
+from ....rectifid_core.solver.iterate import Iterate
+from ....rectifid_core.solver.rules import RULES, SinglePass
+from ....rectifid_core.solver.solve import solve
 from ..flows.family import AUTO, family_of, flow_of, sigmas_of
 from ..flows.flow import Denoiser
 from ..gradient.autograd import attribute, differentiable, normal
@@ -61,14 +64,21 @@ _TOO_LITTLE_MEMORY = (
     "that use the graphics card."
 )
 
-Watch = Callable[[Iterate, Best | Iterate], bool]
+
+class Observer(Protocol):
+    """Who watches a run; it may raise, which ends the run, too."""
+
+    def on_start(self, facts: dict[str, Any]) -> None:
+        """facts: what is known now, by name: model, family, seed, steps, gradient."""
+
+    def on_iterate(self, iterate: Iterate, kept: Best | Iterate) -> bool:
+        """Whether to stop here; ``kept`` is what the run would return by now."""
 
 
 class GuidedSampler(comfy.samplers.Sampler):
     """A SAMPLER of the host, for any of its guiders; it keeps nothing of a run, and may serve several.
 
-    begin: called when a run begins, with what is known of it then by name (model, family, seed, steps); what it returns
-        is called with each iterate and what would be kept by now, and ends the run by True.
+    observe: gives each run an observer of its own.
     views, and the run's seed: of `Guidance.energy`; keep: "best" or "last" iterate.
     family: one of `FAMILIES`, or `AUTO`; a flow or diffusion model runs as by the host's `euler`, a consistency model
         as by `lcm`.  With ``iterations=0`` the latent is the host's, for a flow to the bit.
@@ -86,7 +96,7 @@ class GuidedSampler(comfy.samplers.Sampler):
         self,
         vae: VAE | None,
         guidance: Guidance,
-        begin: Callable[[dict[str, Any]], Watch],
+        observe: Callable[[], Observer],
         *,
         views: int,
         scale: float,
@@ -103,11 +113,12 @@ class GuidedSampler(comfy.samplers.Sampler):
         self._vae = vae
         self._guidance, self._views = guidance, views
         self._networks = [network for each in guidance.discriminators for network in _networks(each)]
-        self._begin = begin
+        self._observe = observe
         self._scale, self._scale_unit = scale, scale_unit
         self._keep = keep
         self._family = family
-        self._gradient = STRAIGHT.name if settings["rule"] == "single_pass" else gradient  # which has no other
+        self._rule = RULES[settings["rule"]]
+        self._gradient = STRAIGHT.name if self._rule is SinglePass else gradient  # which has no other
         self._settings = settings
         self._guided = settings["iterations"] > 0
 
@@ -129,7 +140,8 @@ class GuidedSampler(comfy.samplers.Sampler):
                     sigmas, noise, latent_image, denoise_mask = normal((sigmas, noise, latent_image, denoise_mask))
                 seed = extra_args.get("seed") or 0
                 model = guider.inner_model
-                watch = self._begin(
+                observer = self._observe()
+                observer.on_start(
                     {
                         "model": type(model).__name__,
                         "family": family,
@@ -156,7 +168,7 @@ class GuidedSampler(comfy.samplers.Sampler):
                 ):
                     best.update(iterate)
                     kept = best if self._keep == "best" else iterate
-                    if watch(iterate, kept):
+                    if observer.on_iterate(iterate, kept):
                         break
                 return model.model_sampling.inverse_noise_scaling(sigmas[-1], kept.latent)
         except torch.OutOfMemoryError:
@@ -197,7 +209,7 @@ class GuidedSampler(comfy.samplers.Sampler):
         return self._guided and self._gradient == CONDITIONAL and is_plain(guider)
 
     def _scale_for(self, latents: Tensor) -> float:
-        if self._scale_unit == "published" or self._settings["rule"] not in CLIPPED:
+        if self._scale_unit == "published" or not self._rule.clips:
             return self._scale
         return self._scale * math.sqrt(latents[0].numel() / _PUBLISHED_NUMBERS)
 

@@ -1,0 +1,95 @@
+"""What the solver yields, and what its residuals say of the convergence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from ..interfaces import Observation
+from .batched import norm
+
+
+@dataclass(frozen=True)
+class Iterate:
+    """One trajectory of the solver and what was seen at its end; detached.
+
+    number: 0 is the unguided reference.
+    latent: ``(B, ...)``, z_K.
+    image: ``(B, 3, H, W)`` in [0, 1].
+    energy, similarity: ``(B,)``, as the energy observed them.
+    residual: ``(B,)``, the norm over all windows of the update that follows; for `fixed_point` and `adaptive` of
+        G(d) - d, the undamped one; for `unanchored` of the trajectory's change.  nan for the last iterate: nothing
+        follows.
+    contraction: ``(B,)``, this residual over the previous one: the rate at which the iteration converges, if below 1.
+        nan for the first and the last iterate, and once the residual is exactly 0.
+    diverging: ``(B,)`` bool, the residual is larger than the first that was not 0 and has grown three times in a row.
+    crop: ``(B, 3, h, w)`` in [0, 1], the region that the energy looked at, or None.
+    found: ``(B,)`` bool, whether the energy found what it compares in this image.
+    terms: by name, what each energy of a sum observed.
+    predicted: the latent is where the flow would end if it went straight on, and not yet where it does (`single_pass`).
+    """
+
+    number: int
+    latent: Tensor
+    image: Tensor
+    energy: Tensor
+    similarity: Tensor
+    residual: Tensor
+    contraction: Tensor
+    diverging: Tensor
+    crop: Tensor | None
+    found: Tensor
+    terms: Mapping[str, Observation] = field(default_factory=dict)
+    predicted: bool = False
+
+
+class Residuals:
+    """The residuals of a run so far, each ``(B,)``."""
+
+    def __init__(self) -> None:
+        self._each: list[Tensor] = []
+
+    def append(self, update: list[Tensor]) -> None:
+        """update: one tensor ``(B, ...)`` for each window, or as many as there are."""
+        self._each.append(norm(torch.stack(update, dim=1)))
+
+    def iterate(
+        self,
+        number: int,
+        latent: Tensor,
+        image: Tensor,
+        observation: Observation,
+        *,
+        followed: bool,
+        predicted: bool = False,
+    ) -> Iterate:
+        """The iterate ``number``, whose residual is the last one here if an update follows it."""
+        unknown = torch.full((len(latent),), torch.nan, device=latent.device)
+        first = self._first() if self._each else unknown
+        recent = [unknown] * 4 + self._each
+        # Three in a row, and past the first: views make residuals noisy, and a saturated clip wavers by a rounding
+        # error.
+        growing = [recent[-i] > 1.001 * recent[-i - 1] for i in (1, 2, 3)]
+        found = observation.found
+        return Iterate(
+            number,
+            latent,
+            image,
+            observation.energy,
+            observation.similarity,
+            residual=recent[-1] if followed else unknown,
+            contraction=recent[-1] / recent[-2] if followed else unknown,
+            diverging=growing[0] & growing[1] & growing[2] & (recent[-1] > first),
+            crop=observation.crop,
+            found=torch.ones_like(unknown, dtype=torch.bool) if found is None else found,
+            terms=observation.terms,
+            predicted=predicted,
+        )
+
+    def _first(self) -> Tensor:
+        """Of each sample the first residual that is not 0: a guidance may begin to act later."""
+        each = torch.stack(self._each)
+        return each.gather(0, (each != 0).int().argmax(dim=0, keepdim=True))[0]

@@ -1,0 +1,203 @@
+"""Update rules: how the next trajectory follows from the gradients of this one.
+
+Equation numbers are those of `solve`.  A new rule is a class here and a line in `RULES`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from ..interfaces import EndVelocityFlow, Flow, PredictingFlow
+from .batched import expand_like
+from .damping import AdaptiveDamping
+
+
+@dataclass(frozen=True)
+class Path:
+    """What a trajectory follows from: z_(k+1) = F_k(z_k) + d_k, from z_0 on.
+
+    z0: ``(B, ...)``; offsets: d_0 ... d_(K-1), each shaped like it.
+    """
+
+    flow: Flow
+    z0: Tensor
+    offsets: list[Tensor]
+
+
+class UpdateRule(ABC):
+    """One update rule, for one run.
+
+    weights: s w_k of each window, 0 where none is to be guided; scale: s; damping: a in (0, 1].
+
+    clips: whether gradients are clipped to a norm of 1 unless the user says otherwise.
+    settles: whether the residual is the distance that is left to go, see `convergence.settled`.
+    """
+
+    name: ClassVar[str]
+    clips: ClassVar[bool] = False
+    settles: ClassVar[bool] = False
+
+    def __init__(self, weights: list[float], scale: float, damping: float) -> None:
+        self.weights = weights
+        self.scale = scale
+        self.damping = damping
+
+    @classmethod
+    def check(cls, flow: Flow, last_offset: bool) -> None:
+        """Raises ValueError or TypeError where the rule cannot guide such a flow."""
+        if len(flow) == 1 and not last_offset:
+            raise ValueError("with one step the last offset is the only one; switch it on, or use more steps")
+
+
+class TrajectoryRule(UpdateRule):
+    """A rule that sees a whole trajectory before it moves it."""
+
+    @abstractmethod
+    def update(self, path: Path, states: list[Tensor], g: list[Tensor]) -> tuple[Path, list[Tensor]]:
+        """The next path, and the update of each window, whose norm is the residual.
+
+        states: z_0 ... z_K of the trajectory along ``path``; g: g_0 ... g_K, clipped if so chosen.
+        """
+
+    def _steps(self, g: list[Tensor]) -> list[Tensor]:
+        return [-weight * gradient for weight, gradient in zip(self.weights, g, strict=False)]
+
+
+class Accumulated(TrajectoryRule):
+    """(3), as in the published code."""
+
+    name, clips = "accumulated", True
+
+    def update(self, path, states, g):
+        update = self._steps(g)
+        return replace(path, offsets=[d + step for d, step in zip(path.offsets, update, strict=True)]), update
+
+
+class FixedPoint(TrajectoryRule):
+    """(4), the paper's equation, damped."""
+
+    name, settles = "fixed_point", True
+
+    def update(self, path, states, g):
+        update = [step - d for d, step in zip(path.offsets, self._steps(g), strict=True)]
+        return replace(path, offsets=[d + self.damping * f for d, f in zip(path.offsets, update, strict=True)]), update
+
+
+class Adaptive(TrajectoryRule):
+    """(5), damped as far as it must be."""
+
+    name, settles = "adaptive", True
+
+    def __init__(self, weights: list[float], scale: float, damping: float) -> None:
+        super().__init__(weights, scale, damping)
+        self._adapt = AdaptiveDamping(damping)
+
+    def update(self, path, states, g):
+        update = [step - d for d, step in zip(path.offsets, self._steps(g), strict=True)]
+        a = self._adapt(torch.stack(path.offsets, dim=1), torch.stack(update, dim=1))
+        offsets = [(d + expand_like(a, f) * f).to(f.dtype) for d, f in zip(path.offsets, update, strict=True)]
+        return replace(path, offsets=offsets), update
+
+
+class SinglePass(UpdateRule):
+    """(6): it guides on the way, see `single_pass`."""
+
+    name, clips = "single_pass", True
+
+    @classmethod
+    def check(cls, flow: Flow, last_offset: bool) -> None:
+        super().check(flow, last_offset)
+        if not isinstance(flow, PredictingFlow):
+            raise TypeError("this flow cannot foresee its end, as 'single_pass' needs; choose another update rule")
+
+
+class FullyAnchored(TrajectoryRule):
+    """(7), as published for 2-rectified flow."""
+
+    name, clips = "fully_anchored", True
+
+    @classmethod
+    def check(cls, flow: Flow, last_offset: bool) -> None:
+        super().check(flow, last_offset)
+        if not last_offset:
+            raise ValueError("'fully_anchored' changes the image by the last offset alone; switch it on")
+
+    def update(self, path, states, g):
+        update = self._steps(g)
+        return pinned(path, [end + step for end, step in zip(states[1:], update, strict=True)]), update
+
+
+class Noise(TrajectoryRule):
+    """(8), descent on the noise."""
+
+    name, clips = "noise", True
+
+    @classmethod
+    def check(cls, flow: Flow, last_offset: bool) -> None:
+        pass
+
+    def update(self, path, states, g):
+        update = -self.scale * g[0]
+        return replace(path, z0=path.z0 + update), [update]
+
+
+class Unanchored(TrajectoryRule):
+    """(9), the vanilla fixed point."""
+
+    name = "unanchored"
+
+    @classmethod
+    def check(cls, flow: Flow, last_offset: bool) -> None:
+        super().check(flow, last_offset)
+        if not isinstance(flow, EndVelocityFlow):
+            raise TypeError(
+                "this flow cannot be read at a window's end, as 'unanchored' needs; choose another update rule"
+            )
+
+    @torch.no_grad()
+    def update(self, path, states, g):
+        flow = path.flow
+        ends = [states[0]]
+        for k, step in enumerate(self._steps(g)):
+            ends.append(ends[k] + flow.end_displacement(k, states[k + 1]) + step)
+        update = [end - state for end, state in zip(ends[1:], states[1:], strict=True)]
+        return pinned(path, ends[1:]), update
+
+
+class PinnedFlow:
+    """A flow whose windows end where they are told to: nothing is computed but what a gradient needs."""
+
+    def __init__(self, flow: Flow, ends: list[Tensor]) -> None:
+        self.flow = flow
+        self._ends = ends
+
+    def __len__(self) -> int:
+        return len(self.flow)
+
+    def step(self, k: int, z: Tensor) -> Tensor:
+        if not torch.is_grad_enabled():
+            return self._ends[k]
+        end = self.flow.step(k, z)
+        return self._ends[k] + (end - end.detach())
+
+    def weight(self, k: int) -> float:
+        return self.flow.weight(k)
+
+    def end_displacement(self, k: int, z: Tensor) -> Tensor:
+        return self.flow.end_displacement(k, z)
+
+
+def pinned(path: Path, ends: list[Tensor]) -> Path:
+    """The path whose windows have these ends, z_1 ... z_K."""
+    flow = path.flow.flow if isinstance(path.flow, PinnedFlow) else path.flow
+    return Path(PinnedFlow(flow, ends), path.z0, [torch.zeros_like(end) for end in ends])
+
+
+RULES: dict[str, type[UpdateRule]] = {
+    rule.name: rule for rule in (Accumulated, FixedPoint, Adaptive, SinglePass, FullyAnchored, Noise, Unanchored)
+}

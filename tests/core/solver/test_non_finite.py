@@ -1,0 +1,80 @@
+"""nan and infinity: the network that gave them is named, and not the gradient."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from worlds import CurvedEnergy, CurvedFlow, normal
+
+from rectifid_core.guidance.weighted_sum import NamedEnergy, Schedule, WeightedSum
+from rectifid_core.interfaces import Observation
+from rectifid_core.solver.chains import NonFiniteGradientError
+from rectifid_core.solver.solve import solve
+from rectifid_core.solver.trajectory import NonFiniteError
+
+Z0 = normal(2, 3, 4, 4, seed=7)
+
+
+class Broken(CurvedFlow):
+    def step(self, k, z):
+        return super().step(k, z) * (torch.nan if k == 2 else 1)
+
+
+def broken_energy(image, iteration):
+    return Observation(image.flatten(1).sum(dim=1) * torch.inf, torch.zeros(len(image)))
+
+
+def run(flow=None, decode=torch.sigmoid, energy=None, z0=Z0, **settings):
+    return list(solve(flow or CurvedFlow(), decode, energy or CurvedEnergy(), z0, **settings))
+
+
+@pytest.mark.parametrize("iterations", [0, 2])
+@pytest.mark.parametrize("gradient", ["windowed", "full", "straight"])
+@pytest.mark.parametrize(
+    ("broken", "name"),
+    [
+        ({"flow": Broken()}, "the model .* step 3 of 4"),
+        ({"decode": lambda z: z * torch.nan}, "the VAE"),
+        ({"energy": broken_energy}, "the recogniser"),
+        ({"z0": Z0 * torch.nan}, "the latent"),
+    ],
+)
+def test_the_network_is_named(broken, name, gradient, iterations):
+    with pytest.raises(NonFiniteError, match=f"iteration 0: {name}"):
+        run(**broken, gradient=gradient, iterations=iterations, loss_scale=4.0)
+
+
+def test_a_later_iteration_is_numbered():
+    def decode(z):
+        calls.append(1)
+        return torch.sigmoid(z) * (torch.nan if len(calls) == 3 else 1)
+
+    calls = []
+    with pytest.raises(NonFiniteError, match="iteration 2: the VAE"):
+        run(decode=decode, iterations=5)
+
+
+def test_of_a_weighted_sum_the_term_is_named():
+    energies = {"person": CurvedEnergy(), "dog": broken_energy}
+    members = [NamedEnergy(name, energy) for name, energy in energies.items()]
+    with pytest.raises(NonFiniteError, match="recogniser of dog"):
+        run(energy=WeightedSum(members, {name: Schedule() for name in energies}, ["person"]))
+
+
+def test_on_the_way_of_a_single_pass():
+    with pytest.raises(NonFiniteError, match="the VAE"):
+        run(rule="single_pass", decode=lambda z: z * torch.nan)
+
+
+def test_a_gradient_that_overflows_is_not_the_network():
+    class Steep(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return x.clone()
+
+        @staticmethod
+        def backward(ctx, gradient):
+            return gradient * torch.inf
+
+    with pytest.raises(NonFiniteGradientError, match="the gradient became"):
+        run(decode=lambda z: torch.sigmoid(Steep.apply(z)))
