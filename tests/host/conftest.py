@@ -207,14 +207,7 @@ class Job:
     def sampler(self, vae=None, energy=None, on_iterate=None, **changes):
         """A SAMPLER for the host's guiders, with the settings that `guide` has."""
 
-        def watch(iterate, kept):
-            self.iterates.append(iterate)
-            self.kept = kept
-            return bool(on_iterate and on_iterate(iterate, kept))
-
-        def begin(facts):
-            self.iterates, self.facts = [], facts
-            return watch
+        observer = JobObserver(self, on_iterate)
 
         settings = {
             "views": 0,
@@ -227,7 +220,22 @@ class Job:
             **changes,
         }
         guidance = SimpleNamespace(discriminators=[], energy=lambda *_: energy) if energy else self.guidance
-        return self._sampler.GuidedSampler(vae or self.vae, guidance, begin, **settings)
+        return self._sampler.GuidedSampler(vae or self.vae, guidance, lambda: observer, **settings)
+
+
+class JobObserver:
+    """Leaves in its job what it observes."""
+
+    def __init__(self, job, on_iterate):
+        self.job, self.also = job, on_iterate
+
+    def on_start(self, facts):
+        self.job.iterates, self.job.facts = [], facts
+
+    def on_iterate(self, iterate, kept):
+        self.job.iterates.append(iterate)
+        self.job.kept = kept
+        return bool(self.also and self.also(iterate, kept))
 
 
 @pytest.fixture
