@@ -5,11 +5,14 @@ from __future__ import annotations
 import comfy.samplers
 from comfy_api.latest import io, ui
 
+import nodes as host_nodes
+
 from ...rectifid_core.guidance.combination import as_guidance
 from ...rectifid_core.solver.rules import RULES
 from ..host.flows.family import AUTO, FAMILIES
 from ..host.gradient.memory import GRADIENTS
 from ..host.run.monitor import IF_MISSING, RunMonitor
+from ..host.run.progress import PREVIEWS
 from ..host.run.sampler import KEEP, SCALE_UNITS, GuidedSampler, sample
 from ..types import Guidance, Identity, Report
 
@@ -59,10 +62,11 @@ class AnchoredRectifiedSampler(io.ComfyNode):
                 io.Float.Input(
                     "denoise",
                     default=1.0,
-                    min=0.01,
+                    min=0.0,
                     max=1.0,
                     step=0.01,
-                    tooltip="How much of the latent to draw anew; below 1 it keeps the structure of latent_image.",
+                    tooltip="How much of the latent to draw anew; below 1 it keeps the structure of latent_image, and "
+                    "0 returns it as it is, as KSampler does.",
                 ),
                 *_widgets(),
             ],
@@ -80,6 +84,9 @@ class AnchoredRectifiedSampler(io.ComfyNode):
         drawn = {"seed": seed, "steps": steps, "cfg": cfg, "scheduler": scheduler, "denoise": denoise}
         guidance = as_guidance(guidance)
         run = RunMonitor(guidance, {**drawn, **widgets})
+        if denoise == 0:
+            (picture,) = host_nodes.VAEDecode().decode(vae, latent_image)
+            return io.NodeOutput(latent_image, picture, run.report, ui=ui.PreviewText(run.report.text()))
         sampler = _sampler(vae, guidance, lambda: run, **widgets)
         latent = sample(model, positive, negative, latent_image, sampler, **drawn)
         return io.NodeOutput(latent, run.image.movedim(1, -1).cpu(), run.report, ui=ui.PreviewText(run.text()))
@@ -105,7 +112,9 @@ class AnchoredSampler(io.ComfyNode):
         return io.NodeOutput(_sampler(vae, guidance, lambda: RunMonitor(guidance, widgets), **widgets))
 
 
-def _sampler(vae, guidance, observe, *, update_rule, guidance_scale, stop_at_similarity, if_missing, **widgets):
+def _sampler(
+    vae, guidance, observe, *, update_rule, guidance_scale, stop_at_similarity, if_missing, preview, **widgets
+):
     """The host's SAMPLER of the widgets' values; it knows nothing of those that are the `RunMonitor`'s."""
     return GuidedSampler(vae, guidance, observe, rule=update_rule, scale=guidance_scale, **widgets)
 
@@ -146,9 +155,10 @@ def _widgets() -> list[io.Input]:
             "update_rule",
             options=list(RULES),
             default=next(iter(RULES)),
-            tooltip="accumulated: as the authors published it. fixed_point: the paper's equation, which "
-            "converges if the scale is small. fully_anchored: as published for 2-rectified flow. noise and "
-            "unanchored: without the anchor, for comparison.",
+            tooltip="accumulated: as the authors published it. fixed_point: the paper's equation, which converges if "
+            "the scale is small; adaptive damps it by itself. single_pass: on the way, in one trajectory: the "
+            "quickest. fully_anchored: as published for 2-rectified flow. noise and unanchored: without the anchor, to "
+            "compare.",
         ),
         io.Float.Input(
             "damping",
@@ -156,7 +166,7 @@ def _widgets() -> list[io.Input]:
             min=0.01,
             max=1.0,
             step=0.01,
-            tooltip="fixed_point only: how far to go towards each new solution. 1 goes all the way.",
+            tooltip="How far fixed_point goes towards each new solution, and adaptive at most. 1 goes all the way.",
         ),
         io.Int.Input(
             "views",
@@ -215,5 +225,12 @@ def _widgets() -> list[io.Input]:
             default=SCALE_UNITS[0],
             tooltip="latent: the guidance scale means the same for every model and picture size. published: as "
             "in the authors' code, where it is weaker the larger the picture is.",
+        ),
+        io.Combo.Input(
+            "preview",
+            options=list(PREVIEWS),
+            default=PREVIEWS[0],
+            tooltip="auto: shows each iteration's picture, unless ComfyUI was told to show no previews. always: shows "
+            "it all the same.",
         ),
     ]

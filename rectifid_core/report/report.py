@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from typing import Any
@@ -22,6 +21,7 @@ class Report:
     energy, similarity, residual, contraction: lists of N lists of B floats, nan where unknown; diverging, found: of
         bools.
     terms: by name, for each energy of a sum, its energy, similarity and found, as above.
+    warnings: what went wrong on the way.
     """
 
     def __init__(self, settings: dict[str, Any]) -> None:
@@ -36,6 +36,7 @@ class Report:
         self.diverging: list[list[bool]] = []
         self.found: list[list[bool]] = []
         self.terms: dict[str, dict[str, list[list]]] = {}
+        self.warnings: list[str] = []
         self._clock = time.perf_counter()
 
     def append(self, iterate: Iterate) -> None:
@@ -56,11 +57,13 @@ class Report:
 
     def text(self) -> str:
         """A summary in a few lines, one for each sample."""
+        if not self.number:
+            return "nothing was drawn"
         lines = [f"{self.number[-1]} iterations in {sum(self.seconds):.1f} s"]
         for sample in range(len(self.similarity[0])):
             lines.append(f"sample {sample}: {self._line(sample)}")
             lines += [f"  {name}: {_term_line(term, sample)}" for name, term in self.terms.items()]
-        return "\n".join(lines)
+        return "\n".join(lines + self.warnings)
 
     def _line(self, sample: int) -> str:
         similarity = [row[sample] for row in self.similarity]
@@ -71,18 +74,13 @@ class Report:
         best = max(drawn, key=similarity.__getitem__)
         line = (
             f"similarity {similarity[0]:.3f} unguided, {similarity[best]:.3f} best (iteration {self.number[best]}), "
-            f"{similarity[-1]:.3f} last"
+            f"{f'{similarity[-1]:.3f}' if found[-1] else 'not found in the'} last"
         )
         if not all(found):
             line += f"; lost sight of it in {found.count(False)} of {len(found)} pictures"
         if any(row[sample] for row in self.diverging):
             line += "; was diverging: lower the guidance scale (or the damping)"
         return line
-
-    def to_json(self) -> str:
-        """Everything, as one JSON object; null where a measure is unknown."""
-        names = ("settings", "number", "predicted", "seconds", *MEASURES, "terms")
-        return json.dumps({name: _finite(getattr(self, name)) for name in names}, indent=1)
 
 
 def _term_line(term: dict[str, list[list]], sample: int) -> str:
@@ -92,12 +90,3 @@ def _term_line(term: dict[str, list[list]], sample: int) -> str:
     measure, values = ("energy", energy) if all(map(math.isnan, similarity)) else ("similarity", similarity)
     line = f"{measure} {values[0]:.3f} first, {values[-1]:.3f} last"
     return line if all(found) else f"{line}; not found in {found.count(False)} of {len(found)} pictures"
-
-
-def _finite(value: Any) -> Any:
-    """JSON has no nan and no infinity."""
-    if isinstance(value, dict):
-        return {name: _finite(each) for name, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(each) for each in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -15,12 +15,14 @@ class Best:
     Images in which nothing was found come last, however similar the place may be where it was before; predicted ones do
     not count.
 
-    After the first `update`: latent ``(B, ...)``, image ``(B, 3, H, W)``, similarity ``(B,)``, number ``(B,)`` int.
+    After the first `update`: latent ``(B, ...)``, image ``(B, 3, H, W)``, similarity ``(B,)``, found ``(B,)`` bool,
+    number ``(B,)`` int.
     """
 
     latent: Tensor
     image: Tensor
     similarity: Tensor
+    found: Tensor
     number: Tensor | None = None
     _rank: Tensor
 
@@ -29,9 +31,9 @@ class Best:
             return
         number = torch.full_like(iterate.similarity, iterate.number, dtype=torch.long)
         rank = iterate.similarity.where(iterate.found, -torch.inf)
-        new = [iterate.latent, iterate.image, iterate.similarity, number, rank]
+        new = [iterate.latent, iterate.image, iterate.similarity, iterate.found, number, rank]
         if self.number is not None:
             better = rank > self._rank
-            old = [self.latent, self.image, self.similarity, self.number, self._rank]
+            old = [self.latent, self.image, self.similarity, self.found, self.number, self._rank]
             new = [torch.where(expand_like(better, x), x, y) for x, y in zip(new, old, strict=True)]
-        self.latent, self.image, self.similarity, self.number, self._rank = new
+        self.latent, self.image, self.similarity, self.found, self.number, self._rank = new

@@ -1,6 +1,5 @@
 """Combined guidance, as a graph does it, on the small job; and the message of each combination that cannot be."""
 
-import json
 from types import SimpleNamespace
 
 import comfy.model_management
@@ -34,7 +33,7 @@ def half(side, size=64):
 
 
 def terms_of(report):
-    return json.loads(report.to_json())["terms"]
+    return report.terms
 
 
 class TestCombine:

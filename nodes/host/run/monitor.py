@@ -23,18 +23,19 @@ class RunMonitor:
     """Observer of one run: bar, picture and text on the node that is executed, the warnings, and the report.
 
     settings: the widgets' values, by name, for the report; iterations, stop_at_similarity and if_missing are heeded.
+    report: grows with each iterate.
     image: what the run would return by now, ``(B, 3, H, W)`` in [0, 1].
 
-    Raises ValueError, in a user's words, for a guidance that would start after the last iteration.
+    Raises ValueError for a guidance that would start after the last iteration.
     """
 
-    report: Report
     image: Tensor
 
     def __init__(self, guidance: Guidance, settings: dict[str, Any]):
         self._guidance = guidance
         self._discriminators = guidance.discriminators
         self._settings = settings
+        self.report = Report({"discriminators": {each.name: each.digest for each in self._discriminators}, **settings})
         iterations = settings["iterations"]
         if isinstance(guidance, CombinedGuidance) and iterations > 0 and (late := guidance.starting_from(iterations)):
             message = "; ".join(_too_late(name, start, iterations) for name, start in late.items())
@@ -43,9 +44,8 @@ class RunMonitor:
             logging.warning("RectifID: %s", message)
 
     def on_start(self, facts: dict[str, Any]) -> None:
-        digests = {each.name: each.digest for each in self._discriminators}
-        self.report = Report({"discriminators": digests, **self._settings, **facts})
-        self._progress = Progress(self._settings["iterations"] + 1)
+        self.report.settings.update(facts)
+        self._progress = Progress(self._settings["iterations"] + 1, self._settings["preview"])
 
     def text(self) -> str:
         return f"family: {self.report.settings['family']}\n{self.report.text()}"
@@ -53,18 +53,29 @@ class RunMonitor:
     def on_iterate(self, iterate: Iterate, kept: Best | Iterate) -> bool:
         self.report.append(iterate)
         self.image = kept.image
-        self._progress.show(iterate, iterate.number, f"iteration {iterate.number} of {self._settings['iterations']}")
+        last = iterate.number == self._settings["iterations"]
+        name = f"iteration {iterate.number} of {self._settings['iterations']}"
+        self._progress.show(iterate, iterate.number, name, picture=self.image if last else iterate.image)
         enough = self._settings["stop_at_similarity"]
         ends = (
-            iterate.number == self._settings["iterations"]
+            last
             or (iterate.number == 0 and self._nothing_to_guide(iterate))
-            or (enough < 1 and not iterate.predicted and bool((kept.similarity >= enough).all()))
+            or (enough < 1 and not iterate.predicted and bool((kept.found & (kept.similarity >= enough)).all()))
             or self._at_rest(iterate)
         )
         if ends:
-            logging.info("RectifID %s", self.text())
-            self._progress.say(self.text())
+            self._finish()
         return ends
+
+    def on_warning(self, message: str) -> None:
+        logging.warning("RectifID: %s", message)
+        self.report.warnings.append(message)
+        self._finish()
+
+    def _finish(self) -> None:
+        """Leaves on the node what the run returns, which need not be the last iterate."""
+        logging.info("RectifID %s", self.text())
+        self._progress.finish(self.image, self.text())
 
     def _at_rest(self, iterate: Iterate) -> bool:
         """Whether a fixed point is reached, and nothing is yet to act."""

@@ -3,38 +3,68 @@
 from __future__ import annotations
 
 import logging
+import sys
 
+import latent_preview
 import torch
+from comfy.cli_args import LatentPreviewMethod, args
 from comfy.utils import ProgressBar
 from comfy_api.latest import ui
 from comfy_execution.utils import get_executing_context
 from PIL import Image
 from server import PromptServer
+from torch import Tensor
 
 from ....rectifid_core.solver.iterate import Iterate
 
 PREVIEW_PIXELS = 512
+PREVIEWS = ("auto", "always")
 
 
 class Progress:
-    """A bar of so many steps, with a picture and a line at each, on the node that the host is executing."""
+    """A bar of so many steps, with a picture and a line at each, on the node that the host is executing.
 
-    def __init__(self, steps: int):
+    preview: one of `PREVIEWS`.
+    """
+
+    def __init__(self, steps: int, preview: str = PREVIEWS[0]):
+        self._previews = preview == "always" or not previews_refused()
         context = get_executing_context()
         self._node_id = context and context.node_id
         self._bar = ProgressBar(steps, node_id=self._node_id)
 
-    def show(self, iterate: Iterate, step: int, name: str) -> None:
-        """``step``, counted from 0 and called ``name``, showed the pictures of ``iterate``."""
+    def show(self, iterate: Iterate, step: int, name: str, picture: Tensor | None = None) -> None:
+        """``step``, counted from 0 and called ``name``, has shown ``iterate``; picture: in the place of its own."""
         pairs = zip(iterate.similarity.tolist(), iterate.found.tolist(), strict=True)
         similarity = " ".join(f"{each:.3f}" if found else "not found" for each, found in pairs)
         line = f"{name}: similarity {similarity}"
         logging.info("RectifID %s", line)
         self.say(line)
-        self._bar.update_absolute(step + 1, preview=("JPEG", _picture(iterate.image), PREVIEW_PIXELS))
+        self._update(step + 1, iterate.image if picture is None else picture)
+
+    def finish(self, image: Tensor, text: str) -> None:
+        """The bar is full, and shows the pictures of the result."""
+        if self._bar.current < self._bar.total:
+            self._update(self._bar.total, image)
+        self.say(text)
+
+    def _update(self, step: int, image: Tensor) -> None:
+        preview = ("JPEG", _picture(image), PREVIEW_PIXELS) if self._previews else None
+        self._bar.update_absolute(step, preview=preview)
 
     def say(self, text: str) -> None:
         say(text, self._node_id)
+
+
+def previews_refused() -> bool:
+    """Whether the user told the host to show none, on the command line or, on newer hosts, in its settings.
+
+    Without a word from the user the host's own default is none, too, since its previews take time; ours does not.
+    """
+    refused = args.preview_method is LatentPreviewMethod.NoPreviews
+    chosen = getattr(latent_preview, "default_preview_method", args.preview_method)
+    told = any(word.split("=")[0] == "--preview-method" for word in sys.argv)
+    return refused and (told or chosen is not args.preview_method)
 
 
 def say(text: str, node_id: str | None) -> None:
@@ -50,7 +80,7 @@ def tell(text: str, node_id: str | None) -> dict:
     return ui.PreviewText(text).as_dict()
 
 
-def _picture(image: torch.Tensor) -> Image.Image:
+def _picture(image: Tensor) -> Image.Image:
     """The batch ``(B, 3, H, W)`` side by side."""
     row = torch.cat(list(image), dim=-1).movedim(0, -1)
     return Image.fromarray((row * 255).round().byte().cpu().numpy())  # bytes are quick to bring from a GPU

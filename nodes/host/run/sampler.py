@@ -26,6 +26,7 @@ from ....rectifid_core.solver.best import Best
 from ....rectifid_core.solver.iterate import Iterate
 from ....rectifid_core.solver.rules import RULES, SinglePass
 from ....rectifid_core.solver.solve import solve
+from ....rectifid_core.solver.trajectory import NonFiniteError
 from ..flows.family import AUTO, family_of, flow_of, sigmas_of
 from ..flows.flow import Denoiser
 from ..gradient.autograd import attribute, differentiable, normal
@@ -73,6 +74,9 @@ class Observer(Protocol):
 
     def on_iterate(self, iterate: Iterate, kept: Best | Iterate) -> bool:
         """Whether to stop here; ``kept`` is what the run would return by now."""
+
+    def on_warning(self, message: str) -> None:
+        """The run ends early, with what it has."""
 
 
 class GuidedSampler(comfy.samplers.Sampler):
@@ -127,6 +131,11 @@ class GuidedSampler(comfy.samplers.Sampler):
     ):
         """What the host's guider, ``model_wrap``, calls; the noise in, the latent out, as of its other samplers."""
         guider, steps = model_wrap, len(sigmas) - 1
+        if steps < 1:
+            raise ValueError(
+                "These sigmas have no step, so there is nothing to draw. Use more steps, or let SplitSigmas split "
+                "earlier."
+            )
         refuse_other_vaes(self._vae, guider.model_patcher)
         _refuse_other_latents(noise, guider.model_patcher)
         family = family_of(guider.model_patcher, steps, self._family)
@@ -155,8 +164,7 @@ class GuidedSampler(comfy.samplers.Sampler):
                 x0 = model.model_sampling.noise_scaling(
                     sigmas[0], noise, latent_image, self.max_denoise(guider, sigmas)
                 )
-                best = Best()
-                for iterate in solve(
+                iterates = solve(
                     flow_of(family, denoiser, noise),
                     VAEDecoder(self._vae, decoder, model, denoise_mask),
                     self._guidance.energy(self._views, seed),
@@ -165,15 +173,27 @@ class GuidedSampler(comfy.samplers.Sampler):
                     gradient=gradient,
                     loss_scale=LOSS_SCALE if torch.float16 in self._computed_in(model) else 1.0,
                     **self._settings,
-                ):
-                    best.update(iterate)
-                    kept = best if self._keep == "best" else iterate
-                    if observer.on_iterate(iterate, kept):
-                        break
+                )
+                kept = self._watched(iterates, observer)
                 return model.model_sampling.inverse_noise_scaling(sigmas[-1], kept.latent)
         except torch.OutOfMemoryError:
             pass  # and only then raised anew: this one holds on to what has filled the memory
         raise torch.OutOfMemoryError(_TOO_LITTLE_MEMORY)
+
+    def _watched(self, iterates: Iterator[Iterate], observer: Observer) -> Best | Iterate:
+        """What is kept of the iterates; a network that gives nan later on does not cost what there is by then."""
+        best, kept = Best(), None
+        try:
+            for iterate in iterates:
+                best.update(iterate)
+                kept = best if self._keep == "best" else iterate
+                if observer.on_iterate(iterate, kept):
+                    break
+        except NonFiniteError as error:
+            if kept is not best:
+                raise
+            observer.on_warning(f"{error}. The best picture before that is returned.")
+        return kept
 
     @contextmanager
     def _ready(
