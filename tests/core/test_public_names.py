@@ -1,0 +1,28 @@
+"""The public names of the method, for use without a host."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+import rectifid_core
+
+
+@pytest.mark.parametrize("name", rectifid_core.__all__)
+def test_each_name_is_there(name):
+    each = getattr(rectifid_core, name)
+    assert name in dir(rectifid_core)
+    assert not callable(each) or each.__module__.startswith("rectifid_core.")
+
+
+def test_another_name_is_not():
+    with pytest.raises(AttributeError, match="no attribute 'guess'"):
+        _ = rectifid_core.guess
+
+
+def test_the_package_itself_imports_nothing():
+    code = "import rectifid_core, sys; print([name for name in sys.modules if name in ('torch', 'onnx', 'scipy')])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
