@@ -7,11 +7,11 @@ import cmath
 import numpy as np
 import pytest
 import torch
-from photos import PORTRAITS, group_photo, norm_crop, portrait, real_pack
-from worlds import rng
 
 from rectifid_core.discriminators.faces.alignment import TEMPLATE, align, similarity_transform, template
 from rectifid_core.discriminators.faces.detector import FaceDetector
+from tests.helpers.photos import PORTRAITS, group_photo, norm_crop, portrait, real_pack
+from tests.helpers.worlds import rng
 
 
 def moved(points, a, b):

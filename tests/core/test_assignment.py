@@ -7,10 +7,6 @@ import math
 
 import pytest
 import torch
-from photos import group_photo, real_pack
-from scripted import FAINT, LEFT, NEAR_RIGHT, RIGHT, Scripted
-from test_demo import WEIGHTS, needs_weights, new_people
-from worlds import normal
 
 from rectifid_core.discriminators.base import EmbeddingDiscriminator
 from rectifid_core.discriminators.faces.discriminator import load_face_discriminator
@@ -18,48 +14,19 @@ from rectifid_core.guidance.assignment import MARGIN, GroupTracker, assign
 from rectifid_core.identity.encoding import encode_identity
 from rectifid_core.images.regions import Region
 from rectifid_core.networks.onnx import load_onnx
+from tests.helpers.demo_people import new_people
+from tests.helpers.people import BLUE, GREEN, RED, SWAPPED, TWO, ByColor, half, painted, people
+from tests.helpers.photos import group_photo, real_pack
+from tests.helpers.places import WEIGHTS, needs_weights
+from tests.helpers.scripted import FAINT, LEFT, NEAR_RIGHT, RIGHT
+from tests.helpers.worlds import normal
 
-RED, GREEN, BLUE = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
 BELOW = Region((0, 14, 10, 24), 0.7)
-
-
-class ByColor(Scripted):
-    """Embeds the mean color of a crop; counts how often it is asked to."""
-
-    def __init__(self, *script, name="by color"):
-        network = torch.nn.Sequential(torch.nn.AvgPool2d(8), torch.nn.Flatten())
-        super().__init__(*script, network=network, name=name)
-        self.embedded = 0
-
-    def embed(self, crops):
-        self.embedded += 1
-        return super().embed(crops)
-
-
-def people(eye, *colors):
-    """The identities of plain pictures."""
-    script, eye.script = eye.script, [[[LEFT]]]
-    identities = [encode_identity(eye, [painted((LEFT, color))]) for color in colors]
-    eye.script, eye.calls, eye.embedded = script, 0, 0
-    return identities
-
-
-def painted(*spots, ground=0.5):
-    """A picture ``(3, 24, 24)`` with these regions in these colors."""
-    picture = torch.full((3, 24, 24), ground, dtype=torch.float64)
-    for region, color in spots:
-        left, top, right, bottom = (int(edge) for edge in region.box)
-        picture[:, top:bottom, left:right] = torch.tensor(color, dtype=torch.float64)[:, None, None]
-    return picture
 
 
 def follow(track, *images):
     """The regions of each identity in the one sample of each picture."""
     return [[regions[0] for regions, _ in track(image[None], i)] for i, image in enumerate(images)]
-
-
-TWO = painted((LEFT, RED), (RIGHT, GREEN))
-SWAPPED = painted((LEFT, GREEN), (RIGHT, RED))
 
 
 def best_by_trying(worth):
@@ -168,13 +135,6 @@ def test_a_doubtful_region_is_for_who_has_no_other():
     assert follow(track, picture) == [[sure, surest]]
     track = GroupTracker(people(ByColor([[LEFT, RIGHT, surest]]), RED, BLUE))
     assert follow(track, painted((LEFT, RED), (RIGHT, GREEN), (BELOW, BLUE))) == [[LEFT, RIGHT]]
-
-
-def half(side, size=(24, 24)):
-    mask = torch.zeros(size)
-    middle = size[1] // 2
-    mask[:, slice(0, middle) if side == "left" else slice(middle, None)] = 1
-    return mask
 
 
 def test_masks_say_who_stands_where():

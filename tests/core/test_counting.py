@@ -2,42 +2,23 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-BENCHMARKS = str(Path(__file__).parents[2] / "benchmarks")
+from tests.helpers.benchmarks import benchmark
+
+cost, peak_bytes = benchmark("counting").cost, benchmark("measure").peak_bytes
 
 
-@pytest.fixture(scope="module")
-def cost():
-    sys.path.append(BENCHMARKS)
-    from counting import cost
-
-    sys.path.remove(BENCHMARKS)
-    return cost
-
-
-@pytest.fixture(scope="module")
-def peak_bytes():
-    sys.path.append(BENCHMARKS)
-    from measure import peak_bytes
-
-    sys.path.remove(BENCHMARKS)
-    return peak_bytes
-
-
-def test_a_matrix_product(cost):
+def test_a_matrix_product():
     a, b = torch.randn(100, 200), torch.randn(200, 300)
     counted = cost(lambda: a @ b)
     assert counted.flops == 2 * 100 * 200 * 300 and counted.bytes == 4 * 100 * 300
 
 
-def test_attention_forward_and_backward(cost):
+def test_attention_forward_and_backward():
     q = torch.randn(1, 2, 64, 8)
 
     def run():
@@ -48,7 +29,7 @@ def test_attention_forward_and_backward(cost):
     assert cost(run).flops == 2 * product + 5 * product  # the backward computes the scores again
 
 
-def test_a_view_takes_nothing_and_what_is_freed_counts_no_more(cost):
+def test_a_view_takes_nothing_and_what_is_freed_counts_no_more():
     x = torch.zeros(1000)
 
     def run():
@@ -58,7 +39,7 @@ def test_a_view_takes_nothing_and_what_is_freed_counts_no_more(cost):
     assert cost(run).bytes == 4 * 1000 + 4
 
 
-def test_a_gradient_takes_what_the_profiler_says(cost, peak_bytes):
+def test_a_gradient_takes_what_the_profiler_says():
     network = nn.Sequential(
         nn.Conv2d(3, 16, 3, padding=1), nn.GroupNorm(4, 16), nn.SiLU(), nn.Flatten(2), nn.Linear(1024, 64)
     ).requires_grad_(False)

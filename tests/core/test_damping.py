@@ -6,10 +6,19 @@ from dataclasses import replace
 
 import pytest
 import torch
-from worlds import SIZE, CurvedEnergy, CurvedFlow, GaussianFlow, QuadraticEnergy, covariance, flat_image, normal
 
 from rectifid_core.solver.damping import MEMORY, AdaptiveDamping
 from rectifid_core.solver.solve import solve
+from tests.helpers.worlds import (
+    SIZE,
+    CurvedEnergy,
+    CurvedFlow,
+    GaussianFlow,
+    QuadraticEnergy,
+    covariance,
+    flat_image,
+    normal,
+)
 
 HESSIAN, CENTRE = covariance(4, 0.2, 1.0), normal(SIZE, seed=5)
 Z0 = normal(2, SIZE, seed=6)

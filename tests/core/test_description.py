@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from photos import write_attributes, write_onnx
 
 from rectifid_core.discriminators.faces.attributes import Description, describe_face, rewrite
 from rectifid_core.images.regions import Region
 from rectifid_core.networks.onnx import OnnxError
+from tests.helpers.face_packs import write_attributes, write_onnx
 
 
 def portrait(*colour):

@@ -6,12 +6,12 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from worlds import rng
 
 from rectifid_core.identity.identity import Identity
 from rectifid_core.identity.plot import plot_identity
 from rectifid_core.images.drawing import CHOSEN, LONGEST, OTHER, draw_regions, on_one_size
 from rectifid_core.images.regions import Region
+from tests.helpers.worlds import rng
 
 GREEN, ORANGE = (torch.tensor(color) / 255 for color in (CHOSEN, OTHER))
 

@@ -7,9 +7,10 @@ import logging
 import numpy as np
 import onnx
 import pytest
-from photos import real_pack, write_attributes, write_detector, write_onnx, write_recogniser
 
 from rectifid_core.discriminators.faces.pack import FacePackError, pack_names, read_pack
+from tests.helpers.face_packs import write_attributes, write_detector, write_onnx, write_recogniser
+from tests.helpers.photos import real_pack
 
 
 def write_landmarks(path):

@@ -14,20 +14,7 @@ import onnxruntime
 import pytest
 import torch
 import torch.nn.functional as F
-from photos import (
-    LANDMARKS,
-    PORTRAITS,
-    group_photo,
-    norm_crop,
-    portrait,
-    real_pack,
-    write_attributes,
-    write_detector,
-    write_onnx,
-    write_recogniser,
-)
 from PIL import Image
-from worlds import rng
 
 from rectifid_core.discriminators.faces import runtime as face_runtime
 from rectifid_core.discriminators.faces.detector import FaceDetector
@@ -37,6 +24,9 @@ from rectifid_core.discriminators.faces.runtime import PROVIDERS, as_bgr
 from rectifid_core.guidance.identity import IdentityGuidance
 from rectifid_core.identity.encoding import encode_identity
 from rectifid_core.images.regions import Region, overlap
+from tests.helpers.face_packs import LANDMARKS, write_attributes, write_detector, write_onnx, write_recogniser
+from tests.helpers.photos import PORTRAITS, group_photo, norm_crop, portrait, real_pack
+from tests.helpers.worlds import rng
 
 pytest.importorskip("insightface")
 FACES = [(8, 4.0, 0.9), (32, 8.0, 0.6), (48, 3.0, 0.25), (16, 3.0, 0.35), (56, 3.0, 0.15)]

@@ -2,42 +2,19 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
-import pytest
 import torch
 
 from rectifid_core.interfaces import Observation
 from rectifid_core.solver.gradient import windowed
+from tests.helpers.benchmarks import benchmark
+from tests.helpers.worlds import MinimalFlow
 
-BENCHMARKS = str(Path(__file__).parents[2] / "benchmarks")
+floor = benchmark("floor")
 WINDOWS, WIDTH, PIXELS = 3, 32, 3 * 4 * 4
 
 
-@pytest.fixture(scope="module")
-def floor():
-    sys.path.append(BENCHMARKS)
-    import floor
-
-    sys.path.remove(BENCHMARKS)
-    return floor
-
-
-class Linear:
-    """Windows of one matrix each."""
-
-    def __init__(self):
-        self.matrices = torch.randn(WINDOWS, WIDTH, WIDTH, generator=torch.manual_seed(0)) / WIDTH**0.5
-
-    def __len__(self):
-        return WINDOWS
-
-    def step(self, k, z):
-        return z + (z @ self.matrices[k]).tanh()
-
-    def weight(self, k):
-        return 1.0
+MATRICES = torch.randn(WINDOWS, WIDTH, WIDTH, generator=torch.manual_seed(0)) / WIDTH**0.5
+FLOW = MinimalFlow(lambda k, z: z + (z @ MATRICES[k]).tanh(), WINDOWS)  # windows of one matrix each
 
 
 def decode(z):
@@ -48,8 +25,8 @@ def see(image, iteration):
     return (image * torch.linspace(0, 1, 4)).flatten(1).sum(dim=1)
 
 
-def test_its_gradient_is_the_solvers(floor):
-    flow, z0 = Linear(), torch.randn(2, WIDTH)
+def test_its_gradient_is_the_solvers():
+    flow, z0 = FLOW, torch.randn(2, WIDTH)
     gradient = floor.pull_backs(flow, decode, see, floor.forwards(flow, z0), 0)
 
     def energy(image, iteration):
@@ -60,6 +37,6 @@ def test_its_gradient_is_the_solvers(floor):
     assert torch.allclose(gradient, g[0], rtol=1e-5) and gradient.abs().max() > 0
 
 
-def test_the_floor_has_each_network_once_forward_and_once_backward(floor):
+def test_the_floor_has_each_network_once_forward_and_once_backward():
     window, picture = 2 * WIDTH * WIDTH, 2 * WIDTH * PIXELS
-    assert floor.floor_flops(Linear(), decode, see, torch.zeros(1, WIDTH)) == 2 * (WINDOWS * window + picture)
+    assert floor.floor_flops(FLOW, decode, see, torch.zeros(1, WIDTH)) == 2 * (WINDOWS * window + picture)

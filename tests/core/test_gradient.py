@@ -7,12 +7,12 @@ from collections import Counter
 
 import pytest
 import torch
-from test_reach import SHAPES, Watched, picture, quadratic, start
-from worlds import CurvedEnergy, CurvedFlow, GaussianFlow, normal
 
 from rectifid_core.scope import GuidanceScope
 from rectifid_core.solver.gradient import WindowedGradient, full
 from rectifid_core.solver.solve import solve
+from tests.helpers.scoped import SHAPES, Watched, picture, quadratic, start
+from tests.helpers.worlds import CurvedEnergy, CurvedFlow, GaussianFlow, normal
 
 WINDOWS = 4
 KEPT = range(WINDOWS + 1)

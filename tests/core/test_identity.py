@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import nn
-from worlds import rng
 
 from rectifid_core.discriminators.base import EmbeddingDiscriminator
 from rectifid_core.guidance.identity import IdentityGuidance
@@ -14,6 +13,7 @@ from rectifid_core.images.regions import Region
 from rectifid_core.images.validation import as_rgb
 from rectifid_core.images.views import Views
 from rectifid_core.solver.solve import solve
+from tests.helpers.worlds import pushed_together, rng
 
 
 def network(size=16):
@@ -129,24 +129,11 @@ def test_views_change_the_energy_and_not_the_similarity():
     assert (seen.energy - plain.energy).abs().min() > 1e-3
 
 
-class Still:
-    """Two windows that push the state together."""
-
-    def __len__(self):
-        return 2
-
-    def step(self, k, z):
-        return z + 0.3 * torch.tanh(z)
-
-    def weight(self, k):
-        return 1.0
-
-
 def test_guided_samples_do_not_influence_each_other_through_views():
     energy = IdentityGuidance(encode_identity(discriminator(), images(1, seed=2))).energy(views=2)
 
     def run(z0):
-        return list(solve(Still(), torch.sigmoid, energy, z0, iterations=5))[-1]
+        return list(solve(pushed_together(), torch.sigmoid, energy, z0, iterations=5))[-1]
 
     z0, others = images(3, 24, 24, seed=3), images(3, 24, 24, seed=4)
     together, alone = run(z0), run(z0[:1])

@@ -12,12 +12,12 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
-from worlds import rng
 
 from rectifid_core.discriminators.base import EmbeddingDiscriminator
 from rectifid_core.identity.encoding import encode_identity
 from rectifid_core.identity.files import IdentityFileError, load_identity, save_identity
 from rectifid_core.identity.identity import Identity
+from tests.helpers.worlds import rng
 
 
 def discriminator(name="first", digest="a" * 64, size=8) -> EmbeddingDiscriminator:

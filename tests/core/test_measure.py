@@ -6,13 +6,13 @@ from dataclasses import replace
 
 import pytest
 import torch
-from worlds import rng
 
 from rectifid_core.discriminators.base import EmbeddingDiscriminator
 from rectifid_core.guidance.identity import IdentityGuidance
 from rectifid_core.identity.encoding import encode_identity
 from rectifid_core.identity.measuring import measure
 from rectifid_core.images.regions import Region
+from tests.helpers.worlds import rng
 
 LEFT, RIGHT, FAINT, FAINTER = (
     Region((16 * i, 0, 16 * i + 16, 16), score) for i, score in enumerate((0.9, 0.8, 0.4, 0.3))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 import numpy as np
 import onnx
@@ -11,14 +10,13 @@ import onnxruntime
 import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
-from worlds import rng
 
 from rectifid_core.discriminators.base import EmbeddingDiscriminator
 from rectifid_core.networks.onnx import OnnxError, input_size, load_onnx
+from tests.helpers.places import SHARED
+from tests.helpers.worlds import rng
 
-REPOSITORY = Path(__file__).resolve().parents[2]
-SHARED = Path(os.environ.get("RECTIFID_SHARED", REPOSITORY.parent / "shared"))
-MOBILEFACENET = SHARED / "data" / "models" / "mobilefacenet.onnx"
+MOBILEFACENET = SHARED / "models" / "mobilefacenet.onnx"
 
 
 def write(

@@ -7,11 +7,7 @@ from dataclasses import astuple
 
 import pytest
 import torch
-from scripted import LEFT, RIGHT, Scripted, Still, pictures
-from test_assignment import half
-from test_several import Brightness, references
 from torch import Tensor
-from worlds import SIZE, CurvedEnergy, CurvedFlow, GaussianFlow, QuadraticEnergy, covariance, normal
 
 from rectifid_core.guidance.combination import CombinedGuidance, combine, limit
 from rectifid_core.guidance.identity import IdentityGuidance
@@ -21,67 +17,30 @@ from rectifid_core.scope import EVERYWHERE, GuidanceScope
 from rectifid_core.solver.gradient import full, windowed
 from rectifid_core.solver.rules import RULES
 from rectifid_core.solver.solve import solve
-
-WINDOWS = 4
-HESSIANS = [covariance(seed, 0.2, 1.0) for seed in (4, 14, 24)]
-CENTRES = [normal(SIZE, seed=seed) for seed in (5, 15, 25)]
-MASK = torch.tensor([[1.0, 1.0, 0.0, 0.0], [1.0, 0.5, 0.0, 0.0], [0.0, 0.0, 0.25, 0.25], [0.0, 0.0, 0.25, 0.25]])
-ON_LATENT = torch.tensor([[0.875, 0.0], [0.0, 0.25]], dtype=torch.float64)
-HALF = torch.tensor([[1.0, 0.0]]).expand(4, 2).repeat_interleave(2, dim=1)  # the left half of 4 x 4
-SHAPES = [(2, 3, 2, 2), (2, 3, 1, 2, 2)]
-
-
-class Counting(torch.autograd.Function):
-    """Nothing, but counts the vector-Jacobian products."""
-
-    @staticmethod
-    def forward(ctx, z, log, k):
-        ctx.log, ctx.k = log, k
-        return z.view_as(z)
-
-    @staticmethod
-    def backward(ctx, gradient):
-        ctx.log.append(ctx.k)
-        return gradient, None, None
-
-
-class Watched:
-    """A flow on latents of any shape: which windows ran, which were differentiated, and the offsets between them."""
-
-    def __init__(self, flow) -> None:
-        self.flow, self.ran, self.pulled, self.offsets = flow, [], [], []
-        self.weight, self._end = flow.weight, None
-
-    def __len__(self) -> int:
-        return len(self.flow)
-
-    def step(self, k: int, z: Tensor) -> Tensor:
-        self.ran.append(k)
-        if k > 0:
-            self.offsets.append(z.detach() - self._end)
-        flat = isinstance(self.flow, GaussianFlow)
-        end = self.flow.step(k, z.flatten(1)).view_as(z) if flat else self.flow.step(k, z)
-        self._end = end.detach()
-        return Counting.apply(end, self.pulled, k)
-
-
-def picture(z: Tensor) -> Tensor:
-    return z.squeeze(2) if z.ndim == 5 else z
-
-
-def quadratic(*reaches, weights=(1.0, 0.7, 2.0)):
-    """The weighted sum of as many quadratic energies, each with its scope."""
-    energies = map(QuadraticEnergy, HESSIANS, CENTRES)
-    members = [NamedEnergy(str(n), energy) for n, (energy, _) in enumerate(zip(energies, reaches, strict=False))]
-    schedules = {
-        str(n): Schedule(weight, scope=scope) for n, (weight, scope) in enumerate(zip(weights, reaches, strict=False))
-    }
-    return WeightedSum(members, schedules, ["0"])
-
-
-def start(shape=SHAPES[0]):
-    z0 = normal(2, SIZE, seed=6).view(shape)
-    return z0, list(0.3 * normal(WINDOWS, 2, SIZE, seed=8).view(WINDOWS, *shape))
+from tests.helpers.people import half, references
+from tests.helpers.scoped import (
+    CENTRES,
+    HALF,
+    HESSIANS,
+    MASK,
+    ON_LATENT,
+    SHAPES,
+    WINDOWS,
+    Watched,
+    picture,
+    quadratic,
+    start,
+)
+from tests.helpers.scripted import LEFT, RIGHT, Scripted, pictures
+from tests.helpers.worlds import (
+    Brightness,
+    CurvedEnergy,
+    CurvedFlow,
+    GaussianFlow,
+    MinimalFlow,
+    QuadraticEnergy,
+    normal,
+)
 
 
 class TestTheSum:
@@ -182,7 +141,7 @@ class TestTheUsualCase:
     def test_a_limit_to_everything_is_none(self):
         def run(guidance):
             z0 = torch.logit(pictures(seed=1).clamp(0.2, 0.8))
-            return [*solve(Still(), torch.sigmoid, guidance.energy(2, 3), z0, iterations=3, scale=3.0)][-1]
+            return [*solve(MinimalFlow(), torch.sigmoid, guidance.energy(2, 3), z0, iterations=3, scale=3.0)][-1]
 
         (identity,) = references(Scripted([[LEFT, RIGHT]]), 7)
         plain, limited = run(IdentityGuidance(identity)), run(limit(identity, 0, 10000, GuidanceScope((0.0, 1.0))))
@@ -296,7 +255,7 @@ class TestGuidance:
         }
         z0 = torch.logit(pictures(seed=1).clamp(0.2, 0.8))
         energy = combine(parts).energy(views=0)
-        iterates = list(solve(Still(), torch.sigmoid, energy, z0, iterations=4, scale=3.0))
+        iterates = list(solve(MinimalFlow(), torch.sigmoid, energy, z0, iterations=4, scale=3.0))
         changed = [(b.latent != a.latent).any(dim=1)[0] for a, b in zip(iterates, iterates[1:], strict=False)]
         assert all(each.any() for each in changed)
         assert not any(each[:, 12:].any() for each in changed[:2])

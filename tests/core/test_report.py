@@ -4,11 +4,11 @@ import json
 
 import numpy as np
 import torch
-from worlds import CurvedEnergy, CurvedFlow, normal
 
 from rectifid_core.report.plot import plot_report
 from rectifid_core.report.report import Report
 from rectifid_core.solver.solve import solve
+from tests.helpers.worlds import CurvedEnergy, CurvedFlow, normal
 
 
 def report(iterations=6, batch=2, rule="accumulated"):

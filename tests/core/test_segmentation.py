@@ -7,12 +7,12 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from segmenter_folders import LABELS, write_segmenter
 from torch import nn
 
 from rectifid_core.discriminators.segmenter import LogProbabilities, Segmenter, load_segmenter
 from rectifid_core.guidance.segmentation import SegmentationGuidance
 from rectifid_core.networks.pretrained import Preprocessing, PretrainedError
+from tests.helpers.segmenter_folders import LABELS, write_segmenter
 
 PLAIN = Preprocessing(16, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 
@@ -171,7 +171,7 @@ def test_a_folder_in_half_precision(tmp_path):
 
 
 def test_another_kind_of_folder(tmp_path):
-    from subject_folders import write_embedder
+    from tests.helpers.subject_folders import write_embedder
 
     write_embedder(tmp_path / "dino")
     with pytest.raises(PretrainedError, match="holds a network of the kind dinov2; needed is segformer"):

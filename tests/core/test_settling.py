@@ -4,33 +4,21 @@ from __future__ import annotations
 
 import pytest
 import torch
-from worlds import SIZE, QuadraticEnergy, covariance, flat_image, normal
 
 from rectifid_core.solver.batched import norm
 from rectifid_core.solver.convergence import settled
 from rectifid_core.solver.rules import RULES
 from rectifid_core.solver.solve import solve
+from tests.helpers.worlds import SIZE, MinimalFlow, QuadraticEnergy, covariance, flat_image, normal
 
 HESSIAN, CENTRE = covariance(4, 0.2, 1.0), normal(SIZE, seed=5)
 Z0 = normal(2, SIZE, seed=6)
 EYE = torch.eye(SIZE, dtype=torch.float64)
-
-
-class Shift:
-    """Two straight windows."""
-
-    def __len__(self):
-        return 2
-
-    def step(self, k, z):
-        return z + 1
-
-    def weight(self, k):
-        return 1.0
+SHIFT = MinimalFlow(lambda k, z: z + 1, windows=2)
 
 
 def run(**settings):
-    return list(solve(Shift(), flat_image, QuadraticEnergy(HESSIAN, CENTRE), Z0, **settings))
+    return list(solve(SHIFT, flat_image, QuadraticEnergy(HESSIAN, CENTRE), Z0, **settings))
 
 
 @pytest.mark.parametrize("rule", [name for name, rule in RULES.items() if rule.settles])

@@ -6,9 +6,6 @@ import json
 
 import pytest
 import torch
-from scripted import LEFT, NEAR_RIGHT, RIGHT, Scripted, Still, pictures
-from test_assignment import GREEN, RED, SWAPPED, TWO, ByColor, half, people
-from worlds import rng
 
 from rectifid_core.discriminators.base import EmbeddingDiscriminator
 from rectifid_core.guidance.combination import CombinedGuidance, as_guidance, combine
@@ -16,18 +13,12 @@ from rectifid_core.guidance.identity import FACTOR, IdentityGuidance
 from rectifid_core.guidance.weighted_sum import Schedule, seed_of
 from rectifid_core.identity.encoding import encode_identity
 from rectifid_core.images.views import Views
-from rectifid_core.interfaces import Observation
 from rectifid_core.report.report import Report
 from rectifid_core.solver.best import Best
 from rectifid_core.solver.solve import solve
-
-
-def references(eye, *seeds):
-    """Identities of random pictures."""
-    script, eye.script = eye.script, [[[LEFT]]]
-    identities = [encode_identity(eye, [pictures(seed=seed)[0]]) for seed in seeds]
-    eye.script, eye.calls = script, 0
-    return identities
+from tests.helpers.people import GREEN, RED, SWAPPED, TWO, ByColor, half, people, references
+from tests.helpers.scripted import LEFT, NEAR_RIGHT, RIGHT, Scripted, pictures
+from tests.helpers.worlds import Brightness, MinimalFlow, rng
 
 
 def together(*guidances, **schedules):
@@ -45,19 +36,6 @@ def inside(region):
     box = torch.zeros(24, 24, dtype=torch.bool)
     box[top:bottom, left:right] = True
     return box
-
-
-class Brightness:
-    """Guidance without a network: to black."""
-
-    discriminators = []
-
-    def energy(self, views=4, seed=0):
-        def observe(image, iteration):
-            value = image.flatten(1).mean(dim=1)
-            return Observation(value, 1 - value.detach())
-
-        return observe
 
 
 class TestIdentities:
@@ -163,7 +141,7 @@ class TestIdentities:
 class TestRuns:
     def run(self, guidance, start=TWO, iterations=6):
         z0 = torch.logit(start.clamp(0.2, 0.8))[None]
-        return list(solve(Still(), torch.sigmoid, guidance.energy(views=0), z0, iterations=iterations, scale=3.0))
+        return list(solve(MinimalFlow(), torch.sigmoid, guidance.energy(views=0), z0, iterations=iterations, scale=3.0))
 
     def test_both_become_alike(self):
         iterates = self.run(together(*references(Scripted([[LEFT, RIGHT]]), 7, 8)))

@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import pytest
 import torch
-from worlds import SIZE, CurvedEnergy, CurvedFlow, GaussianFlow, Plain, QuadraticEnergy, covariance, flat_image, normal
 
 from rectifid_core.solver.best import Best
 from rectifid_core.solver.single_pass import divide
 from rectifid_core.solver.solve import solve
+from tests.helpers.worlds import (
+    SIZE,
+    CurvedEnergy,
+    CurvedFlow,
+    GaussianFlow,
+    MinimalFlow,
+    QuadraticEnergy,
+    covariance,
+    flat_image,
+    normal,
+)
 
 HESSIAN, CENTRE = covariance(4, 0.2, 1.0), normal(SIZE, seed=5)
 Z0 = normal(2, SIZE, seed=6)
@@ -96,4 +106,4 @@ def test_updates_are_shared_out(updates, windows, last, shares):
 
 def test_a_flow_that_cannot_foresee_its_end():
     with pytest.raises(TypeError, match="foresee its end.*choose another update rule"):
-        run(Plain())
+        run(MinimalFlow())

@@ -7,7 +7,6 @@ from dataclasses import astuple
 
 import pytest
 import torch
-from worlds import CurvedEnergy, CurvedFlow, Plain, normal
 
 from rectifid_core.interfaces import Observation
 from rectifid_core.solver.best import Best
@@ -16,6 +15,7 @@ from rectifid_core.solver.gradient import GRADIENTS, full, windowed
 from rectifid_core.solver.iterate import Iterate
 from rectifid_core.solver.rules import RULES
 from rectifid_core.solver.solve import solve
+from tests.helpers.worlds import CurvedEnergy, CurvedFlow, MinimalFlow, normal
 
 Z0 = normal(3, 3, 4, 4, seed=7)
 EXACT = ("windowed", "full")  # gradients
@@ -259,8 +259,8 @@ def test_a_cut_gradient_is_named():
         ({"iterations": -1}, "0 or more"),
         ({"damping": 0.0}, "above 0"),
         ({"damping": 1.5}, "at most 1"),
-        ({"flow": Plain(), "rule": "unanchored"}, "choose another update rule"),
-        ({"flow": Plain(), "last_offset": False}, "use more steps"),
+        ({"flow": MinimalFlow(), "rule": "unanchored"}, "choose another update rule"),
+        ({"flow": MinimalFlow(), "last_offset": False}, "use more steps"),
         ({"rule": "fully_anchored", "last_offset": False}, "by the last offset alone"),
         ({"loss_scale": 0.5}, "loss scale must be 1 or more"),
     ],
@@ -271,7 +271,7 @@ def test_settings_that_cannot_work(settings, message):
 
 
 def test_one_window_without_last_offset_is_fine_for_noise():
-    assert len(run(Plain(), rule="noise", last_offset=False, iterations=2)) == 3
+    assert len(run(MinimalFlow(), rule="noise", last_offset=False, iterations=2)) == 3
 
 
 def test_half_precision_norms_do_not_overflow():
@@ -279,7 +279,7 @@ def test_half_precision_norms_do_not_overflow():
         return Observation(300 * image.float().square().flatten(1).sum(dim=1), torch.zeros(1))
 
     z0 = torch.full((1, 3, 64, 64), 8.0, dtype=torch.half)  # the gradient, 4800 everywhere, has a norm of 532 000
-    first = next(solve(Plain(), lambda z: z, energy, z0))
+    first = next(solve(MinimalFlow(), lambda z: z, energy, z0))
     torch.testing.assert_close(first.residual, torch.ones(1), atol=1e-2, rtol=0)
 
 
@@ -309,5 +309,5 @@ def test_what_begins_later_is_measured_by_how_it_began():
         energy = pull[min(iteration, len(pull) - 1)] * image.flatten(1).sum(dim=1)
         return Observation(energy, -energy.detach())
 
-    iterates = run(Plain(), decode=lambda z: z, energy=energy, iterations=len(pull), clip=False)
+    iterates = run(MinimalFlow(), decode=lambda z: z, energy=energy, iterations=len(pull), clip=False)
     assert [bool(iterate.diverging.any()) for iterate in iterates] == [False] * 6 + [True] * 4

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from worlds import SIZE, GaussianFlow, QuadraticEnergy, covariance, flat_image, normal
 
 from rectifid_core.solver.solve import solve
+from tests.helpers.worlds import SIZE, GaussianFlow, QuadraticEnergy, covariance, flat_image, normal
 
 FLOWS = [(1, True), (4, True), (4, False)]
 HESSIAN, CENTRE = covariance(4, 0.2, 1.0), normal(SIZE, seed=5)

@@ -4,35 +4,30 @@ from __future__ import annotations
 
 import pytest
 import torch
-from worlds import SIZE, CurvedEnergy, CurvedFlow, GaussianFlow, QuadraticEnergy, covariance, flat_image, normal
 
 from rectifid_core.guidance.weighted_sum import NamedEnergy, Schedule, WeightedSum
 from rectifid_core.scope import GuidanceScope
 from rectifid_core.solver.gradient import straight, windowed
 from rectifid_core.solver.solve import solve
+from tests.helpers.worlds import (
+    SIZE,
+    CurvedEnergy,
+    CurvedFlow,
+    GaussianFlow,
+    MinimalFlow,
+    QuadraticEnergy,
+    covariance,
+    flat_image,
+    normal,
+)
 
 ENERGY = QuadraticEnergy(covariance(4, 0.2, 1.0), normal(SIZE, seed=5))
 Z0, OFFSETS = normal(2, SIZE, seed=6), list(0.3 * normal(4, 2, SIZE, seed=8))
-
-
-class Translation:
-    """F_k(z) = z + b_k."""
-
-    def __init__(self) -> None:
-        self.shifts = normal(4, SIZE, seed=3)
-
-    def __len__(self):
-        return 4
-
-    def step(self, k, z):
-        return z + self.shifts[k]
-
-    def weight(self, k):
-        return 1.0
+SHIFTS = normal(4, SIZE, seed=3)
 
 
 def test_it_is_exact_for_a_flow_that_only_shifts():
-    arguments = Translation(), flat_image, ENERGY, Z0, OFFSETS, 0
+    arguments = MinimalFlow(lambda k, z: z + SHIFTS[k], windows=4), flat_image, ENERGY, Z0, OFFSETS, 0
     for cheap, exact in zip(straight(*arguments)[3], windowed(*arguments)[3], strict=True):
         torch.testing.assert_close(cheap, exact, atol=1e-14, rtol=0)
 
@@ -68,18 +63,14 @@ def test_no_window_runs_under_autograd():
 
 def test_a_reach_is_kept():
     """An energy in the first half of the windows and under a mask, and another in all of them: as the exact one."""
-
-    class Still(Translation):
-        def step(self, k, z):
-            return z + self.shifts[k].view(3, 2, 2)
-
+    flow = MinimalFlow(lambda k, z: z + SHIFTS[k].view(3, 2, 2), windows=4)
     half = GuidanceScope((0.0, 0.5), (torch.tensor([[1.0, 0.0], [0.5, 0.0]]),))
     energy = WeightedSum(
         [NamedEnergy("a", CurvedEnergy()), NamedEnergy("b", CurvedEnergy())],
         {"a": Schedule(scope=half), "b": Schedule(0.5)},
         ["a"],
     )
-    arguments = Still(), torch.sigmoid, energy, Z0.view(2, 3, 2, 2), [each.view(2, 3, 2, 2) for each in OFFSETS], 0
+    arguments = flow, torch.sigmoid, energy, Z0.view(2, 3, 2, 2), [each.view(2, 3, 2, 2) for each in OFFSETS], 0
     exact = windowed(*arguments)[3]
     assert not torch.allclose(exact[0], exact[3])
     for cheap, right in zip(straight(*arguments)[3], exact, strict=True):

@@ -10,12 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import subject_folders
 import torch
 import transformers
 from PIL import Image
 from safetensors.torch import load_file, save_file
-from worlds import rng
 
 from rectifid_core.discriminators.subjects import detector as subject_detector
 from rectifid_core.discriminators.subjects import discriminator as subjects
@@ -27,8 +25,10 @@ from rectifid_core.identity.files import load_identity, save_identity
 from rectifid_core.images.regions import Region
 from rectifid_core.networks.pretrained import PretrainedError, digest, find_cached, find_folders, model_type
 from rectifid_core.solver.solve import solve
+from tests.helpers import subject_folders
+from tests.helpers.places import SHARED
+from tests.helpers.worlds import pushed_together, rng
 
-SHARED = Path(os.environ.get("RECTIFID_SHARED", Path(__file__).resolve().parents[3] / "shared"))
 KNOWN = [kind for kind in subject_folders.EMBEDDERS if hasattr(transformers, subjects.CLASSES[kind])]
 
 
@@ -338,28 +338,15 @@ class TestLocate:
             with pytest.raises(ValueError, match="encoded by dinov2 with owlvit .*here dinov2"):
                 load_identity(tmp_path / "dog.safetensors", other)
 
-    @pytest.mark.skipif(not (SHARED / "data" / "dog.jpg").is_file(), reason="the shared test pictures are not here")
+    @pytest.mark.skipif(not (SHARED / "dog.jpg").is_file(), reason="the shared test pictures are not here")
     def test_a_photograph(self, load):
-        photo = torch.from_numpy(np.array(Image.open(SHARED / "data" / "dog.jpg").convert("RGB")))
+        photo = torch.from_numpy(np.array(Image.open(SHARED / "dog.jpg").convert("RGB")))
         photo = photo.movedim(-1, 0).float() / 255
         owl = load(detector="owlv2")
         identity = encode_identity(owl, [photo], text="a dog")
         assert identity.crops.shape == (1, 3, 28, 28) and identity.embedding.isfinite().all()
         seen = IdentityGuidance(identity, pixels=1.0).energy(views=2)(photo[None].requires_grad_(), 0)
         assert seen.energy.isfinite().all() and seen.found.all()
-
-
-class Still:
-    """Two windows that push the state together."""
-
-    def __len__(self):
-        return 2
-
-    def step(self, k, z):
-        return z + 0.3 * torch.tanh(z)
-
-    def weight(self, k):
-        return 1.0
 
 
 @pytest.mark.parametrize(("detector", "pixels"), [(None, 0.0), ("owlvit", 0.0), ("owlv2", 0.5)])
@@ -369,7 +356,7 @@ def test_guided(load, detector, pixels):
     identity = encode_identity(discriminator, [picture(64, 64, seed=5)], text="a dog" if detector else "")
     energy = IdentityGuidance(identity, pixels=pixels).energy(views=2)
     z0 = torch.randn(2, 3, 48, 48, generator=rng(2))
-    iterates = list(solve(Still(), torch.sigmoid, energy, z0, iterations=6, scale=5.0))
+    iterates = list(solve(pushed_together(), torch.sigmoid, energy, z0, iterations=6, scale=5.0))
     assert iterates[0].found.all()
     similarity = torch.stack([iterate.similarity for iterate in iterates])
     assert (similarity[1:].amax(dim=0) > similarity[0] + 0.05).all()

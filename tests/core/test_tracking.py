@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from scripted import FAINT, FAINTER, LEFT, NEAR_RIGHT, RIGHT, Scripted, Still, pictures, replace_script
-from worlds import rng
 
 from rectifid_core.discriminators.base import EmbeddingDiscriminator
 from rectifid_core.guidance.identity import FACTOR, PIXEL_FACTOR, IdentityEnergy, IdentityGuidance
@@ -15,6 +13,8 @@ from rectifid_core.images.views import Views
 from rectifid_core.report.report import Report
 from rectifid_core.solver.best import Best
 from rectifid_core.solver.solve import solve
+from tests.helpers.scripted import FAINT, FAINTER, LEFT, NEAR_RIGHT, RIGHT, Scripted, pictures, replace_script
+from tests.helpers.worlds import MinimalFlow, rng
 
 
 def reference():
@@ -77,7 +77,7 @@ def test_views_do_not_depend_on_which_samples_have_a_region():
 def run(script, iterations=4, batch=1, **options):
     guidance = IdentityGuidance(replace_script(reference(), *script), **options)
     z0 = torch.randn(batch, 3, 24, 24, generator=rng(3), dtype=torch.float64)
-    return list(solve(Still(), torch.sigmoid, guidance.energy(views=0), z0, iterations=iterations))
+    return list(solve(MinimalFlow(), torch.sigmoid, guidance.energy(views=0), z0, iterations=iterations))
 
 
 def test_a_lost_face_does_not_end_the_run():

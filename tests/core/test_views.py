@@ -4,9 +4,9 @@ import math
 
 import pytest
 import torch
-from worlds import rng
 
 from rectifid_core.images.views import Views, _blur, _warp
+from tests.helpers.worlds import rng
 
 
 def images(batch=2, height=32, width=32, seed=0):

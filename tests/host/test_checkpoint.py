@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import comfy.controlnet
 import comfy.sd
@@ -13,16 +11,12 @@ import torch
 from torch import nn
 
 import nodes as host_nodes
+from tests.helpers.benchmarks import benchmark
+from tests.helpers.families import FAMILIES, kl_vae, video_vae
+from tests.helpers.jobs import flow_state
+from tests.helpers.small_networks import control_net
 
-sys.path += [
-    str(Path(__file__).parent),
-    str(Path(__file__).parents[1]),
-    str(Path(__file__).parents[2] / "benchmarks"),
-]  # nothing of the host is shadowed
-from conftest import flow_state  # noqa: E402
-from counting import cost  # noqa: E402
-from small_networks import control_net  # noqa: E402
-from test_native_families import FAMILIES, kl_vae, video_vae  # noqa: E402
+cost = benchmark("counting").cost
 
 DEEP = {"depth": 4, "depth_single_blocks": 4}
 NATIVE = {

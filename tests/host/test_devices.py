@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import comfy.sd
 import pytest
 import torch
 
-sys.path += [str(Path(__file__).parent), str(Path(__file__).parents[2] / "benchmarks")]  # nothing is shadowed
-from pretended_gpu import GPU, pretended_gpu  # noqa: E402
+from tests.helpers.fake_cuda import GPU, fake_cuda
 
 MASK = torch.zeros(1, 64, 64)
 MASK[..., :32] = 1
@@ -31,13 +27,13 @@ def guide_on_gpu(pack, fresh, monkeypatch):
 
     def guide(**settings):
         job = fresh
-        with torch.inference_mode(False):  # of inference tensors the pretence knows nothing
+        with torch.inference_mode(False):  # fake tensors know nothing of inference tensors
             job.positive, job.negative, job.latent = pack("nodes.host.gradient.autograd").normal(
                 (job.positive, job.negative, job.latent)
             )
         patchers = [job.model, job.vae.patcher, *job.discriminator.patchers]
         monkeypatch.setattr(job.vae, "device", GPU)
-        with pretended_gpu(monkeypatch, patchers):
+        with fake_cuda(monkeypatch, patchers):
             latent, image = job.guide(**settings)
             assert latent.device.type == "cpu", "as a KSampler's"
             assert image.device == GPU
@@ -106,7 +102,7 @@ def test_every_guidance(pack, run, fresh, guide_on_gpu, guidance, rule):
 def test_the_families_of_a_unet(pack, run, fresh, unet, guide_on_gpu, family, monkeypatch):
     flow = pack(
         "nodes.host.flows.flow"
-    )  # whose noise the host draws by a generator on the GPU, of which there is no pretence
+    )  # whose noise the host draws by a generator on the GPU, of which there is no fake
     monkeypatch.setattr(flow, "default_noise_sampler", lambda x, seed: lambda *sigmas: torch.randn_like(x))
     with torch.inference_mode(False):
         unet.vae = comfy.sd.VAE(sd=dict(unet.vae.first_stage_model.state_dict()), dtype=torch.float32)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
-from pathlib import Path
 
 import comfy.clip_vision
 import comfy.model_management
@@ -15,12 +13,8 @@ import pytest
 import torch
 
 import nodes as host_nodes
-
-sys.path.append(str(Path(__file__).resolve().parents[1]))  # appended: nothing of the host gets shadowed
-from segmenter_folders import LABELS, write_segmenter  # noqa: E402
-
-WEIGHTS = Path(__file__).parents[2] / "demo" / "weights"
-needs_weights = pytest.mark.skipif(not (WEIGHTS / "flow.safetensors").exists(), reason="demo/weights is not here")
+from tests.helpers.places import needs_weights
+from tests.helpers.segmenter_folders import LABELS, write_segmenter
 
 
 def pictures(batch=1, height=40, width=50, channels=3, seed=0):

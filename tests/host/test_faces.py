@@ -2,7 +2,6 @@
 
 import functools
 import importlib.util
-import os
 import re
 import shutil
 from pathlib import Path
@@ -16,9 +15,9 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 import nodes as host_nodes
+from tests.helpers.places import SHARED
 
-ROOT = Path(__file__).parents[2]
-MODELS = Path(os.environ.get("RECTIFID_SHARED", ROOT.parent / "shared")) / "data" / "models"
+MODELS = SHARED / "models"
 DETECTOR, RECOGNISER = "scrfd_2.5g_bnkps.onnx", "mobilefacenet.onnx"
 
 if missing := [str(MODELS / name) for name in (DETECTOR, RECOGNISER) if not (MODELS / name).is_file()]:

@@ -15,8 +15,7 @@ import torch
 from PIL import Image
 
 import nodes as host_nodes
-
-ROOT = Path(__file__).parents[2]
+from tests.helpers.places import WEIGHTS
 
 
 @pytest.fixture
@@ -229,7 +228,7 @@ class TestKeep:
     def test_another_discriminator_is_refused(self, pack, run, load, identity, identities, tmp_path):
         run("SaveIdentity", identity=identity)
         other = tmp_path / "other.onnx"
-        other.write_bytes(Path(ROOT, "demo", "weights", "recogniser_guide.onnx").read_bytes())
+        other.write_bytes((WEIGHTS / "recogniser_guide.onnx").read_bytes())
         discriminator = pack("nodes.host.networks.discriminators").load_discriminator(other)
         with pytest.raises(ValueError, match=r"encoded by recogniser \(.*here other \(.*loader of recogniser"):
             load("identity_00001_.safetensors", discriminator)

@@ -1,18 +1,16 @@
 """gradient=positive: the value of cfg, and the gradient of the positive prompt's pass."""
 
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 from comfy.patcher_extension import WrappersMP
 from comfy_extras.nodes_model_advanced import RescaleCFG
 from comfy_extras.nodes_perpneg import PerpNegGuider
 
-sys.path += [str(Path(__file__).parent), str(Path(__file__).parents[2] / "benchmarks")]  # nothing is shadowed
-from counting import cost  # noqa: E402
-from test_custom_sampling import cfg as cfg_guider  # noqa: E402
-from test_custom_sampling import draw, sigmas  # noqa: E402
+from tests.helpers.benchmarks import benchmark
+from tests.helpers.guiders import cfg as cfg_guider
+from tests.helpers.guiders import draw, sigmas
+
+cost = benchmark("counting").cost
 
 
 @pytest.fixture

@@ -6,8 +6,6 @@ What fits into 24 GiB: FLUX (12 B parameters) does not.  Measured on 2 cores: ea
 from __future__ import annotations
 
 import gc
-import sys
-from pathlib import Path
 
 import comfy.model_management
 import comfy.ops
@@ -16,8 +14,9 @@ import psutil
 import pytest
 import torch
 
-sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))  # nothing of the host is shadowed
-from networks import MODELS  # noqa: E402
+from tests.helpers.benchmarks import benchmark
+
+MODELS = benchmark("networks").MODELS
 
 GIB = 2**30
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import inspect
 import os
-import sys
-from pathlib import Path
 
 import comfy.model_management
 import execution
@@ -16,9 +14,7 @@ import pytest
 import torch
 
 import nodes as host_nodes
-
-sys.path.append(str(Path(__file__).resolve().parents[1]))  # appended: nothing of the host gets shadowed
-from subject_folders import write_detector, write_embedder  # noqa: E402
+from tests.helpers.subject_folders import write_detector, write_embedder
 
 NODE = "LoadSubjectDiscriminator"
 

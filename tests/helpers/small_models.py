@@ -1,6 +1,6 @@
 """Writes a small Stable Diffusion with random weights as three files, in the classes of the host: run as a program.
 
-    python small_models.py <ComfyUI> <models folder>
+    python -m helpers.small_models <ComfyUI> <models folder>
 
 The text encoder has its real size, since ComfyUI knows no other.
 """
@@ -12,8 +12,10 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
-from small_networks import unet
 from transformers import CLIPTextConfig, CLIPTextModel
+
+from .host import load_host
+from .small_networks import unet
 
 NAME = "small.safetensors"  # in models/diffusion_models, models/text_encoders and models/vae
 
@@ -30,10 +32,7 @@ def random_state(network: torch.nn.Module, spread: float) -> dict[str, torch.Ten
 
 
 def main(host: str, models: Path) -> None:
-    sys.path.insert(0, host)
-    import comfy.cli_args
-
-    comfy.cli_args.args.cpu = True
+    load_host(host)
     from comfy.taesd.taesd import TAESD
 
     text = CLIPTextConfig(

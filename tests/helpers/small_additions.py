@@ -1,6 +1,6 @@
 """Writes what goes beside a small Stable Diffusion, with random weights, in the classes of the host: run as a program.
 
-    python small_additions.py <ComfyUI> <models folder>
+    python -m helpers.small_additions <ComfyUI> <models folder>
 
 A ControlNet, a LoRA, a style model and the CLIPVision that it reads; the last two have their real size, since ComfyUI
 knows no other.
@@ -13,15 +13,14 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
-from small_models import NAME, random_state
-from small_networks import control_net
+
+from .host import load_host
+from .small_models import NAME, random_state
+from .small_networks import control_net
 
 
 def main(host: str, models: Path) -> None:
-    sys.path.insert(0, host)
-    import comfy.cli_args
-
-    comfy.cli_args.args.cpu = True
+    load_host(host)
     import comfy.clip_vision
     from comfy.t2i_adapter.adapter import StyleAdapter
 

@@ -1,7 +1,7 @@
-"""A GPU that is not there: tensors that know their shape, their type and their device, and have no content.
+"""A fake CUDA device: tensors that know their shape, their type and their device, and have no content.
 
-An operation on tensors of two devices fails on them as it does on a GPU.  What cannot pretend is the backward, whose
-place `torch.autograd.grad` takes gradients of ones: autograd keeps devices apart by itself.
+An operation on tensors of two devices fails on them as it does on a GPU.  The backward cannot be faked: in its place
+`torch.autograd.grad` gives gradients of ones, since autograd itself checks devices.
 """
 
 from __future__ import annotations
@@ -13,17 +13,20 @@ from typing import Any
 import comfy.model_management as management
 import torch
 from comfy.model_patcher import ModelPatcher
-from counting import one
 from torch import Tensor, nn
 from torch._subclasses import fake_impls
 from torch._subclasses.fake_tensor import FakeTensorMode
+
+from .benchmarks import benchmark
+
+one = benchmark("counting").one
 
 GPU = torch.device("cuda", 0)
 _PLENTY = 2**36  # bytes
 
 
 @contextmanager
-def pretended_gpu(monkeypatch, patchers: list[ModelPatcher]) -> Iterator[None]:
+def fake_cuda(monkeypatch, patchers: list[ModelPatcher]) -> Iterator[None]:
     """Inside, the host has a GPU, to which it loads ``patchers``, made before on the CPU; they are spoilt afterwards.
 
     Every number that is read from a tensor is 1, and every truth true.

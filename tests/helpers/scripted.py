@@ -1,12 +1,13 @@
-"""A detector that plays a script, and a flow that leaves alone what guidance does."""
+"""A detector that plays a script, on small pictures."""
 
 from __future__ import annotations
 
 import torch
-from worlds import rng
 
 from rectifid_core.discriminators.base import EmbeddingDiscriminator
 from rectifid_core.images.regions import Region
+
+from .worlds import rng
 
 LEFT, RIGHT = Region((0, 0, 12, 12), 0.9), Region((12, 4, 24, 16), 0.8)
 NEAR_RIGHT = Region((11, 5, 23, 17), 0.7)
@@ -43,16 +44,3 @@ def replace_script(identity, *script):
 
 def pictures(batch=1, seed=0):
     return torch.rand(batch, 3, 24, 24, generator=rng(seed), dtype=torch.float64)
-
-
-class Still:
-    """One window that leaves the state alone: guidance moves the pixels."""
-
-    def __len__(self):
-        return 1
-
-    def step(self, k, z):
-        return z + 0
-
-    def weight(self, k):
-        return 1.0

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import transformers
-from subject_folders import scatter
 from torch import nn
+
+from .subject_folders import scatter
 
 LABELS = ["wall", "sky", "person, individual", "tree"]
 

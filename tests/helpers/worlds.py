@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -18,17 +20,22 @@ def normal(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(*shape, generator=rng(seed), dtype=torch.float64)
 
 
-class Plain:
-    """A flow of one window that changes nothing, and knows nothing beyond what every flow must."""
+class MinimalFlow:
+    """A flow that has only what every flow must have; by itself one window that leaves the state alone."""
 
-    def __len__(self):
-        return 1
+    def __init__(self, step: Callable[[int, Tensor], Tensor] = lambda k, z: z + 0, windows: int = 1) -> None:
+        self.step, self._windows = step, windows
 
-    def step(self, k, z):
-        return z
+    def __len__(self) -> int:
+        return self._windows
 
-    def weight(self, k):
+    def weight(self, k: int) -> float:
         return 1.0
+
+
+def pushed_together() -> MinimalFlow:
+    """Two windows that push the state together."""
+    return MinimalFlow(lambda k, z: z + 0.3 * torch.tanh(z), windows=2)
 
 
 def covariance(seed: int, low: float, high: float) -> Tensor:
@@ -155,6 +162,19 @@ class CurvedEnergy:
     def __call__(self, image: Tensor, iteration: int) -> Observation:
         energy = 0.37 * (3 * image - 2).cos().flatten(1).sum(dim=1)
         return Observation(energy, -energy.detach(), image.detach())
+
+
+class Brightness:
+    """Guidance without a network: to black."""
+
+    discriminators = []
+
+    def energy(self, views=4, seed=0):
+        def observe(image, iteration):
+            value = image.flatten(1).mean(dim=1)
+            return Observation(value, 1 - value.detach())
+
+        return observe
 
 
 def flat_image(z: Tensor) -> Tensor:
