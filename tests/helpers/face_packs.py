@@ -81,3 +81,18 @@ def write_attributes(path: Path) -> Path:
     ]
     bias = np.array([[0, 0, 0.4]], np.float32)
     return write_onnx(path, ["batch", 3, 96, 96], nodes, {"answer": ["batch", 3]}, weights=weights, bias=bias)
+
+
+FACES = [
+    (8, 4.0, 0.9),
+    (32, 8.0, 0.6),
+    (48, 3.0, 0.25),
+    (16, 3.0, 0.35),
+    (56, 3.0, 0.15),
+]
+
+
+def write_pack(folder, faces=FACES, **recogniser):
+    write_detector(folder / "det.onnx", faces)
+    write_recogniser(folder / "rec.onnx", **recogniser)
+    return folder

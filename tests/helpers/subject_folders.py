@@ -12,6 +12,7 @@ from torch import nn
 WORDS = ["a", "dog", "cat", "red", "ball"]
 EMBEDDERS = ["dinov2", "dinov2_with_registers", "dinov3_vit"]
 DETECTORS = ["owlvit", "owlv2"]
+KNOWN = [kind for kind in EMBEDDERS if kind in transformers.CONFIG_MAPPING]  # DINOv3 is newer than some transformers
 
 
 def write_embedder(folder: Path, kind: str = "dinov2", side: int = 28, **saving) -> nn.Module:
@@ -100,3 +101,14 @@ def _write_tokenizer(folder: Path) -> dict[str, int]:
     }
     (folder / "tokenizer_config.json").write_text(json.dumps(settings), encoding="utf-8")
     return vocabulary
+
+
+def picture(height, width, seed=0):
+    """``(3, H, W)``, smooth, of whole 8-bit values."""
+    coarse = torch.rand(1, 3, 5, 5, generator=torch.Generator().manual_seed(seed))
+    smooth = torch.nn.functional.interpolate(coarse, (height, width), mode="bicubic").clamp(0, 1)[0]
+    return (smooth * 255).round() / 255
+
+
+def bytes_of(image):
+    return (image * 255).round().byte().movedim(0, -1).numpy()
