@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -23,12 +21,8 @@ from demo.portrait import (
 from rectifid_core.discriminators.base import EmbeddingDiscriminator
 from rectifid_core.images.regions import whole
 from rectifid_core.networks.onnx import load_onnx
-
-WEIGHTS = Path(__file__).parents[2] / "demo" / "weights"
-NEW_PEOPLE = 5_000_000  # the first seed that no training has seen (demo/data.py)
-needs_weights = pytest.mark.skipif(
-    not (WEIGHTS / "recogniser_judge.onnx").exists(), reason="demo/weights is not in this clone"
-)
+from tests.helpers.demo_people import new_people
+from tests.helpers.places import WEIGHTS, needs_weights
 
 
 def scenes(count: int) -> list[Scene]:
@@ -80,15 +74,6 @@ def test_two_people_share_a_background_and_a_light():
 @needs_weights
 def test_the_weights_are_small():
     assert sum(file.stat().st_size for file in WEIGHTS.rglob("*.*")) <= 24e6
-
-
-def new_people(count: int) -> torch.Tensor:
-    """Two scenes each of ``count`` people, ``(count, 2, 3, 128, 128)`` in [0, 1]."""
-    pictures = []
-    for seed in range(NEW_PEOPLE, NEW_PEOPLE + count):
-        identity, rng = Identity.sample(np.random.default_rng(seed)), np.random.default_rng([seed, 1])
-        pictures.append(np.stack([np.asarray(draw(identity, Scene.sample(rng))) for _ in range(2)]))
-    return torch.from_numpy(np.stack(pictures)).permute(0, 1, 4, 2, 3).float() / 255
 
 
 @needs_weights

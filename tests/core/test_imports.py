@@ -7,12 +7,12 @@ import os
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-REPOSITORY = Path(__file__).resolve().parents[2]
-CORE = REPOSITORY / "rectifid_core"
+from tests.helpers.places import ROOT
+
+CORE = ROOT / "rectifid_core"
 MODULES = [path for path in CORE.rglob("*.py") if path.stem != "__init__"]
 HOST = {"comfy", "comfy_api", "comfy_extras", "comfy_execution", "execution", "folder_paths", "nodes", "server"}
 
@@ -61,7 +61,7 @@ def test_imports_run_one_way(path):
 def test_every_module_imports_in_a_fresh_interpreter(tmp_path):
     """Where no host is: the core alone in a folder."""
     shutil.copytree(CORE, tmp_path / "rectifid_core")
-    modules = sorted(".".join(path.relative_to(REPOSITORY).with_suffix("").parts) for path in MODULES)
+    modules = sorted(".".join(path.relative_to(ROOT).with_suffix("").parts) for path in MODULES)
     code = f"import sys, {', '.join(modules)}; print(*set({sorted(HOST)}) & sys.modules.keys())"
     environment = os.environ | {"PYTHONPATH": str(tmp_path)}
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)

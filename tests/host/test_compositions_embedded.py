@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from types import SimpleNamespace
 
 import comfy.sampler_helpers
@@ -10,9 +9,9 @@ import pytest
 import torch
 
 import nodes as host_nodes
+from tests.helpers.places import needs_weights
 
-WEIGHTS = Path(__file__).parents[2] / "demo" / "weights" / "flow.safetensors"
-pytestmark = pytest.mark.skipif(not WEIGHTS.exists(), reason="the embedded model is absent")
+pytestmark = needs_weights
 
 SIDE = 128
 PERSON, ANOTHER = 5000009, 5000021

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import comfy.sd
 import pytest
@@ -14,7 +13,9 @@ from comfy.samplers import calculate_sigmas
 from comfy_extras.nodes_flux import Flux2Scheduler
 from comfy_extras.nodes_model_merging import ModelAdd, ModelSubtract
 
-WORKFLOWS = Path(__file__).parents[2] / "workflows"
+from tests.helpers.places import ROOT
+
+WORKFLOWS = ROOT / "workflows"
 
 
 def widgets(workflow: str, node_type: str) -> list:

@@ -8,22 +8,16 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import sys
 from pathlib import Path
 
-import numpy as np
-import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
 
 from scripts import demo, environment
 from scripts.comfy_server import serving
 from scripts.editor import find_chromium
 from scripts.workflow import model_files
-
-sys.path.append(str(environment.ROOT / "tests"))  # for `subject_folders`
-SHARED = Path(os.environ.get("RECTIFID_SHARED", environment.ROOT.parent / "shared"))
-FACE_MODELS = [SHARED / "data" / "models" / name for name in ("scrfd_2.5g_bnkps.onnx", "mobilefacenet.onnx")]
+from tests.helpers.servers import FACE_MODELS, write_face_pack
+from tests.helpers.subject_folders import write_detector, write_embedder
 
 
 @pytest.fixture(scope="session")
@@ -46,33 +40,7 @@ def base(tmp_path_factory):
     return base
 
 
-def write_face_pack(folder: Path) -> None:
-    """Nested in itself, as antelopev2's archive unpacks: a real detector and recogniser where the shared data is at
-    hand, and a model of gender and age that sees a man of 40 in everybody."""
-    folder.mkdir(parents=True)
-    for model in FACE_MODELS:
-        if model.is_file():
-            shutil.copy(model, folder)
-    answer = numpy_helper.from_array(np.array([[0.0, 1.0, 0.4]], "float32"), "answer")
-    zero = numpy_helper.from_array(np.zeros((3, 3), "float32"), "zero")
-    graph = helper.make_graph(
-        [
-            helper.make_node("GlobalAveragePool", ["data"], ["pooled"]),
-            helper.make_node("Flatten", ["pooled"], ["flat"]),
-            helper.make_node("Gemm", ["flat", "zero", "answer"], ["fc1"]),
-        ],
-        "gender_and_age",
-        [helper.make_tensor_value_info("data", TensorProto.FLOAT, ["batch", 3, 96, 96])],
-        [helper.make_tensor_value_info("fc1", TensorProto.FLOAT, ["batch", 3])],
-        [zero, answer],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
-    onnx.save(model, folder / "genderage.onnx")
-
-
 def write_subject_models(folder: Path) -> None:
-    from subject_folders import write_detector, write_embedder
-
     write_embedder(folder / "dinov2-base")
     write_detector(folder / "owlvit-base-patch32")
 

@@ -4,17 +4,14 @@ others with a small Stable Diffusion, or the embedded model, in the place of wha
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
-from small_models import NAME
 
 from scripts import environment
 from scripts.workflow import to_prompt
+from tests.helpers.servers import write_small_models
+from tests.helpers.small_models import NAME
 
 pytestmark = pytest.mark.usefixtures("weights")
 
@@ -66,10 +63,7 @@ def test_on_the_embedded_model_it_carries_the_identity_over(server, object_info,
 
 @pytest.fixture(scope="module")
 def small_models(base):
-    host = os.environ.get("COMFYUI_PATH", environment.BASE)
-    for name in ("small_models.py", "small_additions.py"):
-        program = Path(__file__).parents[1] / name
-        subprocess.run([sys.executable, str(program), str(host), str(base / "models")], check=True)
+    write_small_models(base / "models", "small_models", "small_additions")
 
 
 SMALL = {

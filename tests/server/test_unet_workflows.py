@@ -7,16 +7,13 @@ place of the face pack, since noise has no face, and a portrait of the embedded 
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
-from small_models import NAME
 
 from scripts import environment
 from scripts.workflow import to_prompt
+from tests.helpers.servers import write_small_models
+from tests.helpers.small_models import NAME
 
 SAMPLER = "AnchoredRectifiedSampler"
 EMBEDDED = ["embedded", 0, 0.5, 0.5, "rgb", 0.0, 0.0, 1.0, 1.0]
@@ -25,9 +22,7 @@ ITERATIONS = 2
 
 @pytest.fixture(scope="module")
 def small_models(base):
-    host = os.environ.get("COMFYUI_PATH", environment.BASE)
-    program = Path(__file__).parents[1] / "small_models.py"
-    subprocess.run([sys.executable, str(program), str(host), str(base / "models")], check=True)
+    write_small_models(base / "models", "small_models")
 
 
 @pytest.mark.usefixtures("weights", "small_models")

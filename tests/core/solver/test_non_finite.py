@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
-from worlds import CurvedEnergy, CurvedFlow, normal
 
 from rectifid_core.guidance.weighted_sum import NamedEnergy, Schedule, WeightedSum
 from rectifid_core.interfaces import Observation
 from rectifid_core.solver.chains import NonFiniteGradientError
 from rectifid_core.solver.solve import solve
 from rectifid_core.solver.trajectory import NonFiniteError
+from tests.helpers.worlds import CurvedEnergy, CurvedFlow, normal
 
 Z0 = normal(2, 3, 4, 4, seed=7)
 

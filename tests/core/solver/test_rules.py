@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from worlds import CurvedEnergy, CurvedFlow, normal
 
 from rectifid_core.solver.rules import RULES, FullyAnchored, Path, pinned
 from rectifid_core.solver.solve import solve
+from tests.helpers.worlds import CurvedEnergy, CurvedFlow, normal
 
 Z0 = normal(2, 3, 4, 4, seed=7)
 # of four windows: forward, once more for the gradient, and what the rule itself asks the flow

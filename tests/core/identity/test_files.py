@@ -1,0 +1,195 @@
+"""Identities as files: what comes back, and what is refused, each with its message."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from dataclasses import replace
+from datetime import datetime, timedelta, timezone
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+from rectifid_core.discriminators.base import EmbeddingDiscriminator
+from rectifid_core.identity.encoding import encode_identity
+from rectifid_core.identity.files import IdentityFileError, load_identity, save_identity
+from rectifid_core.identity.identity import Identity
+from tests.helpers.worlds import rng
+
+
+def discriminator(name="first", digest="a" * 64, size=8) -> EmbeddingDiscriminator:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(3 * size * size, 10)).requires_grad_(False)
+    return EmbeddingDiscriminator(network, name=name, digest=digest, input_size=size)
+
+
+def identity(**changes) -> Identity:
+    encoded = encode_identity(discriminator(), torch.rand(3, 3, 20, 20, generator=rng()), weights=(1, 0.5, 0))
+    return replace(encoded, **changes)
+
+
+@pytest.fixture
+def file(tmp_path):
+    save_identity(identity(), tmp_path / "me.safetensors")
+    return tmp_path / "me.safetensors"
+
+
+@pytest.fixture
+def forge(file):
+    """`forge(embeddings=..., metadata={...})` writes the file anew with other tensors (None: without) or metadata."""
+
+    def forged(metadata=None, **changes):
+        with safe_open(file, framework="pt") as opened:
+            tensors = {name: opened.get_tensor(name) for name in opened.keys()}
+            metadata = opened.metadata() | (metadata or {})
+        tensors = {name: tensor for name, tensor in {**tensors, **changes}.items() if tensor is not None}
+        save_file(tensors, file, metadata)
+        return file
+
+    return forged
+
+
+@pytest.mark.parametrize("query", [None, torch.rand(3, 5)])
+@pytest.mark.parametrize("matching", ["mean", "nearest"])
+def test_what_was_saved_comes_back(tmp_path, query, matching):
+    saved = identity(query=query, matching=matching)
+    save_identity(saved, tmp_path / "me.safetensors")
+    loaded = load_identity(tmp_path / "me.safetensors", discriminator())
+    assert torch.equal(loaded.embeddings, saved.embeddings) and torch.equal(loaded.weights, saved.weights)
+    torch.testing.assert_close(loaded.crops, saved.crops, atol=0.5 / 255 + 1e-6, rtol=0)
+    assert loaded.query is query or torch.equal(loaded.query, query)
+    assert loaded.matching == matching and loaded.seen == [] and loaded.doubts == ()
+    others = torch.rand(4, 10, generator=rng(1))
+    torch.testing.assert_close(loaded.similarity(others), saved.similarity(others), atol=0, rtol=0)
+
+
+def test_the_file_says_what_it_is(file):
+    with safe_open(file, framework="pt") as opened:
+        metadata = opened.metadata()
+    created = datetime.fromisoformat(metadata.pop("created"))
+    assert created.utcoffset() == timedelta(0) and datetime.now(timezone.utc) - created < timedelta(minutes=5)
+    assert metadata == {
+        "format": "rectifid-identity",
+        "version": "1",
+        "discriminator": "first",
+        "digest": "a" * 64,
+        "matching": "mean",
+        "references": "3",
+        "embedding_width": "10",
+        "crop_size": "8",
+    }
+
+
+def test_a_file_that_exists_is_kept(file):
+    before = file.read_bytes()
+    with pytest.raises(IdentityFileError, match="exists already.*another name"):
+        save_identity(identity(matching="nearest"), file)
+    assert file.read_bytes() == before
+    assert list(file.parent.iterdir()) == [file]
+
+
+def test_a_failed_write_leaves_nothing_behind(tmp_path):
+    broken = identity(embeddings=torch.rand(3, 10).to("meta"))
+    with pytest.raises(NotImplementedError):
+        save_identity(broken, tmp_path / "me.safetensors")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_another_discriminator_is_refused(file):
+    with pytest.raises(
+        IdentityFileError, match=r"encoded by first \(aaaaaaaa\).*here second \(bbbbbbbb\).*loader of first, or encode"
+    ):
+        load_identity(file, discriminator("second", "b" * 64))
+
+
+def test_a_renamed_discriminator_is_the_same(file):
+    assert load_identity(file, discriminator("renamed")).discriminator.name == "renamed"
+
+
+def test_another_input_size_is_refused(file):
+    with pytest.raises(IdentityFileError, match=r"crops of the shape \(3, 8, 8\).*looks at 12 x 12 pixels"):
+        load_identity(file, discriminator(size=12))
+
+
+class Payload:
+    """Unpickled, it would write a file."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return (open, (str(self.path), "w"))
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5, "torch"])
+def test_a_pickle_by_another_name_is_not_opened(tmp_path, protocol):
+    path, payload = tmp_path / "me.safetensors", Payload(tmp_path / "harm")
+    if protocol == "torch":
+        torch.save({"embeddings": payload}, path)
+    else:
+        path.write_bytes(pickle.dumps({"embeddings": payload}, protocol))
+    with pytest.raises(IdentityFileError, match="me.safetensors is a pickle by another name.*it was not"):
+        load_identity(path, discriminator())
+    assert not payload.path.exists()
+
+
+@pytest.mark.parametrize("length", [0, 4, 100, -1])
+def test_a_part_of_a_file_is_refused(file, length):
+    file.write_bytes(file.read_bytes()[:length])
+    with pytest.raises(IdentityFileError, match="me.safetensors is no safetensors file, or only a part of one"):
+        load_identity(file, discriminator())
+
+
+def test_a_header_that_points_past_the_end_is_refused(tmp_path):
+    header = json.dumps({"embeddings": {"dtype": "F32", "shape": [1, 2**40], "data_offsets": [0, 2**42]}}).encode()
+    (tmp_path / "me.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(16))
+    with pytest.raises(IdentityFileError, match="only a part of one"):
+        load_identity(tmp_path / "me.safetensors", discriminator())
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="nobody.safetensors"):
+        load_identity(tmp_path / "nobody.safetensors", discriminator())
+
+
+def test_another_kind_of_safetensors_is_refused(tmp_path):
+    save_file({"weight": torch.zeros(3)}, tmp_path / "lora.safetensors")
+    with pytest.raises(IdentityFileError, match="lora.safetensors is a safetensors file, but no identity"):
+        load_identity(tmp_path / "lora.safetensors", discriminator())
+
+
+EMBEDDINGS = identity().embeddings
+WITH_NAN = EMBEDDINGS.index_fill(1, torch.tensor([3]), torch.nan)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"metadata": {"version": "2"}}, "version 2.*reads version 1; update the pack"),
+        ({"metadata": {"matching": "furthest"}}, "compares by 'furthest', which is none of mean, nearest"),
+        ({"embeddings": None, "weights": None}, "no embeddings and no weights"),
+        ({"crops": None}, "it has no crops"),
+        ({"embeddings": torch.ones(10)}, r"embeddings have the shape \(10,\)"),
+        ({"embeddings": torch.ones(())}, r"embeddings have the shape \(\)"),
+        ({"embeddings": torch.ones(0, 10)}, r"embeddings have the shape \(0, 10\)"),
+        ({"embeddings": torch.ones(3, 0)}, r"embeddings have the shape \(3, 0\)"),
+        ({"embeddings": WITH_NAN}, "embeddings have numbers that are nan or infinite"),
+        ({"embeddings": torch.ones(3, 10)}, "no unit vectors"),
+        ({"embeddings": torch.ones(3, 10, dtype=torch.int64)}, "embeddings are torch.int64, and not fractions"),
+        ({"weights": torch.ones(2)}, r"weights have the shape \(2,\)"),
+        ({"weights": torch.tensor([1, torch.inf, 1])}, "weights have numbers that are nan or infinite"),
+        ({"weights": torch.tensor([1.0, -1.0, 0.0])}, "weights are below 0, or all 0"),
+        ({"weights": torch.zeros(3)}, "weights are below 0, or all 0"),
+        ({"crops": torch.zeros(3, 3, 8, 8)}, "crops are torch.float32, and not 8-bit"),
+        ({"crops": torch.zeros(2, 3, 8, 8, dtype=torch.uint8)}, r"crops have the shape \(2, 3, 8, 8\)"),
+        ({"crops": torch.zeros(3, 4, 8, 8, dtype=torch.uint8)}, r"crops of the shape \(4, 8, 8\)"),
+        ({"query": torch.zeros(3)}, r"query have the shape \(3,\)"),
+        ({"query": torch.full((3, 4), torch.inf)}, "query have numbers that are nan or infinite"),
+    ],
+)
+def test_a_damaged_identity_is_refused(forge, changes, message):
+    with pytest.raises(IdentityFileError, match=f"me.safetensors.*{message}"):
+        load_identity(forge(**changes), discriminator())

@@ -1,0 +1,45 @@
+"""When a fixed-point iteration has come to rest, and what that says of the way that is left."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from rectifid_core.solver.batched import norm
+from rectifid_core.solver.convergence import settled
+from rectifid_core.solver.rules import RULES
+from rectifid_core.solver.solve import solve
+from tests.helpers.worlds import SIZE, MinimalFlow, QuadraticEnergy, covariance, flat_image, normal
+
+HESSIAN, CENTRE = covariance(4, 0.2, 1.0), normal(SIZE, seed=5)
+Z0 = normal(2, SIZE, seed=6)
+EYE = torch.eye(SIZE, dtype=torch.float64)
+SHIFT = MinimalFlow(lambda k, z: z + 1, windows=2)
+
+
+def run(**settings):
+    return list(solve(SHIFT, flat_image, QuadraticEnergy(HESSIAN, CENTRE), Z0, **settings))
+
+
+@pytest.mark.parametrize("rule", [name for name, rule in RULES.items() if rule.settles])
+@pytest.mark.parametrize("damping", [0.5, 0.02])
+def test_what_is_left_is_shorter_than_the_residual(rule, damping):
+    """Both offsets are -s H (z_K - c), so that z_K (I + 2 s H) = z_2 + 2 s H c at the fixed point."""
+    scale = 0.45
+    fixed = torch.linalg.solve(EYE + 2 * scale * HESSIAN, (Z0 + 2 + 2 * scale * CENTRE @ HESSIAN).T).T
+    iterates = run(rule=rule, scale=scale, damping=damping, iterations=60)
+    for each in iterates[:-1]:
+        # the offsets stay alike, so that they are off by half of what their sum is, each
+        left = norm(each.latent - fixed) / 2**0.5
+        assert (left <= each.residual + 1e-12).all()
+        if settled(each, 0.05):
+            assert (left <= 0.05 * norm(each.latent)).all()
+    assert settled(iterates[50], 0.05) == (damping == 0.5)
+    assert not settled(iterates[0]) and not settled(iterates[-1]), "the last iterate has no residual"
+
+
+def test_every_sample_counts():
+    iterate = run(rule="adaptive", scale=0.45, iterations=60)[50]
+    assert settled(iterate)
+    iterate.residual[1] = iterate.latent[1].norm()
+    assert not settled(iterate)
