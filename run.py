@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""Two commands, each of which sets up what it needs (standard library only; Python 3.10 or newer).
+"""Three commands, each of which sets up what it needs (standard library only; Python 3.10 or newer).
 
     python run.py demo            draw a picture with an identity, through a real ComfyUI; leaves output/quickstart.png
     python run.py demo --serve    the same, and leave the server up for the browser
     python run.py test            run every test; what follows is passed on to pytest
+    python run.py check           lint, format and types, as .ci/run does
 
 COMFYUI_PATH=<folder> uses an existing ComfyUI (0.3.75 or newer) instead of a private one in .comfyui/;
 COMFYUI_PYTHON=<file> names its Python where it cannot be found beside it.
@@ -21,19 +22,21 @@ from scripts import environment
 
 
 def main() -> int:
+    """Set up the environment, run the command in it, and return its exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    commands = parser.add_subparsers(dest="command", required=True, metavar="{demo,test}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="{demo,test,check}")
     demo = commands.add_parser("demo", help="draw the quickstart's picture")
     demo.add_argument("--serve", action="store_true", help="leave the server up and print the address to open")
     commands.add_parser("test", help="run every test (other arguments go to pytest)", add_help=False)
+    commands.add_parser("check", help="lint, format and types")
     arguments, rest = parser.parse_known_args()
-    if arguments.command == "demo":
+    if arguments.command != "test":
         if rest:
-            parser.error(f"unknown arguments for demo: {' '.join(rest)}")
-        rest = ["--serve"] if arguments.serve else []
+            parser.error(f"unknown arguments for {arguments.command}: {' '.join(rest)}")
+        rest = ["--serve"] if arguments.command == "demo" and arguments.serve else []
 
     try:
-        host = environment.prepare(for_tests=arguments.command == "test")
+        host = environment.prepare(arguments.command)
     except environment.SetupError as error:
         print(f"\nSet-up stopped: {error}", file=sys.stderr)
         return 1

