@@ -30,3 +30,8 @@ def test_the_registry_gets_what_it_wants(settings):
     assert re.fullmatch(r"\d+\.\d+\.\d+", settings["project"]["version"])
     assert settings["tool"]["comfy"]["requires-comfyui"] == ">=0.3.75"
     assert settings["tool"]["comfy"]["PublisherId"] and settings["tool"]["comfy"]["DisplayName"]
+
+
+def test_the_changelog_begins_with_this_version(settings):
+    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert re.search(r"^## \[(.+?)\]", changelog, re.MULTILINE)[1] == settings["project"]["version"]
