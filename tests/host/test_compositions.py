@@ -121,13 +121,26 @@ def test_the_gradient(composed, composition, pack, brightness, look_inside):
         assert computed == pytest.approx(difference, abs=1e-2 * norm)
 
 
-@pytest.mark.parametrize("gradient", ["windowed", "full"])
+@pytest.mark.parametrize("gradient", ["auto", "windowed", "full", "checkpointed", "straight"])
 def test_guidance_lowers_the_energy(composed, composition, brightness, gradient):
+    """By each gradient; that of the positive prompt alone has a test of its own."""
     job = composed()
     job.guide(
         energy=brightness, iterations=4, gradient=gradient, scale=1.0, scale_unit="latent", **composition.settings
     )
     assert (job.iterates[-1].energy < job.iterates[0].energy).all()
+
+
+def test_a_checkpointed_gradient_is_the_same(composed, composition, brightness):
+    job, latents = composed(), {}
+    for gradient in ("windowed", "checkpointed"):
+        latents[gradient], _ = job.guide(
+            energy=brightness, iterations=1, steps=2, gradient=gradient, rule="fixed_point", **composition.settings
+        )
+    unguided = job.iterates[0].latent
+    moved, other = (latents[name] - unguided for name in ("windowed", "checkpointed"))
+    assert moved.norm() > 0
+    assert (moved - other).norm() <= 1e-2 * moved.norm()
 
 
 def test_through_the_positive_prompt_alone(composed, composition, brightness):

@@ -63,19 +63,31 @@ def _put_back(tensors: dict[str, Any], name: str, alias: Tensor, original: Tenso
 
 
 def _alias(tensor: Tensor) -> Tensor:
-    """A normal, frozen tensor over the storage of ``tensor``."""
+    """A normal, frozen tensor over the storage of ``tensor``, of its class and with its attributes."""
     if hasattr(tensor, "__tensor_flatten__"):  # the host's quantised tensors hold plain ones
         parts, context = tensor.__tensor_flatten__()
         parts = {part: _alias(getattr(tensor, part)) for part in parts}
         alias = type(tensor).__tensor_unflatten__(parts, context, tensor.shape, tensor.stride())
     else:
-        alias = torch.empty(0, dtype=tensor.dtype, device=tensor.device)
-        alias.set_(tensor.untyped_storage(), tensor.storage_offset(), tensor.shape, tensor.stride())
-    if isinstance(tensor, nn.Parameter):
+        alias = _over_the_same_storage(tensor)
+    if isinstance(tensor, nn.Parameter) and not isinstance(alias, nn.Parameter):
         alias = nn.Parameter(alias, requires_grad=False)
-    for name, value in vars(tensor).items():  # the host keeps notes on its weights
+    for name, value in vars(tensor).items():  # notes of the host on its weights, or how a loader packed them
         vars(alias).setdefault(name, value)
     return alias
+
+
+def _over_the_same_storage(tensor: Tensor) -> Tensor:
+    """Of the size of the storage's numbers: a subclass may tell another shape (GGUF's that of the unpacked weight)."""
+    with torch._C.DisableTorchFunctionSubclass():  # what a subclass makes of its own methods does not count here
+        alias = torch.empty(0, dtype=tensor.dtype, device=tensor.device)
+        size, stride = Tensor.size(tensor), Tensor.stride(tensor)
+        alias.set_(Tensor.untyped_storage(tensor), Tensor.storage_offset(tensor), size, stride)
+        if type(tensor) in (Tensor, nn.Parameter):
+            return alias
+        alias = alias.as_subclass(type(tensor))
+        vars(alias).update(vars(tensor))
+        return alias
 
 
 @contextmanager

@@ -6,6 +6,7 @@ An attention patch (IPAdapter's, a hypernetwork) brings layers, tokens and masks
 
 from __future__ import annotations
 
+from contextvars import ContextVar
 from typing import Any
 
 import torch
@@ -14,7 +15,24 @@ from torch.overrides import TorchFunctionMode
 
 
 class CloneInferenceOperands(TorchFunctionMode):
-    """Inside, an inference tensor that meets the graph of a gradient is cloned, so that autograd may save it."""
+    """Inside, an inference tensor that meets the graph of a gradient is cloned, so that autograd may save it.
+
+    A backward runs without it: what is computed again there has to put it on again, where `is_on` says so.
+    """
+
+    _depth = ContextVar("depth", default=0)
+
+    @classmethod
+    def is_on(cls) -> bool:
+        return cls._depth.get() > 0
+
+    def __enter__(self) -> CloneInferenceOperands:
+        self._depth.set(self._depth.get() + 1)
+        return super().__enter__()
+
+    def __exit__(self, *error: Any) -> None:
+        super().__exit__(*error)
+        self._depth.set(self._depth.get() - 1)
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
