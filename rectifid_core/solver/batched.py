@@ -8,12 +8,12 @@ from torch import Tensor
 
 def norm(x: Tensor) -> Tensor:
     """``(B, ...) -> (B,)``; in float32 at least, since a sum of squares overflows half precision."""
-    return _flat(x).norm(dim=1)
+    return torch.linalg.vector_norm(x.flatten(1), dim=1, dtype=_wide(x))
 
 
 def dot(x: Tensor, y: Tensor) -> Tensor:
     """The scalar product, ``(B, ...) -> (B,)``, as precise as `norm`."""
-    return (_flat(x) * _flat(y)).sum(dim=1)
+    return (x.flatten(1).to(_wide(x)) * y.flatten(1).to(_wide(y))).sum(dim=1)
 
 
 def expand_like(values: Tensor, x: Tensor) -> Tensor:
@@ -26,5 +26,5 @@ def clipped(x: Tensor) -> Tensor:
     return (x / expand_like(norm(x).clamp(min=1), x)).to(x.dtype)
 
 
-def _flat(x: Tensor) -> Tensor:
-    return x.flatten(1).to(torch.promote_types(x.dtype, torch.float32))
+def _wide(x: Tensor) -> torch.dtype:
+    return torch.promote_types(x.dtype, torch.float32)

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from rectifid_core.solver.damping import MEMORY, AdaptiveDamping
+from rectifid_core.solver.damping import AdaptiveDamping
 from rectifid_core.solver.solve import solve
 from tests.helpers.worlds import (
     SIZE,
@@ -91,7 +91,7 @@ def test_a_step_that_overshoots_shortens_the_next_ten_and_is_forgotten_then():
     assert adapt(point, residual).tolist() == [0.5, 0.5]
     turned = torch.tensor([-7.0, 0.5])  # the first sample's residual is turned; the second's shrinks
     point, residual = point + 0.5 * residual, turned[:, None, None] * residual
-    for _ in range(MEMORY):
+    for _ in range(10):
         torch.testing.assert_close(adapt(point, residual), torch.tensor([0.5 / (1 + 7), 0.5]))
         point = point + residual  # a residual that stays: no slope
     assert adapt(point, residual).tolist() == [0.5, 0.5]
