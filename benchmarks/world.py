@@ -64,7 +64,7 @@ class World:
 
     @torch.no_grad()
     def prompt_accuracy(self, images: Tensor, scenes: list[Scene], named: list[dict[str, str]]) -> Tensor:
-        """Schedule of each image's named attributes that the reader finds, (B,)."""
+        """Share of each image's named attributes that the reader finds, (B,)."""
         size = (64, 64)
         crops = torch.nn.functional.interpolate(images, size, mode="bilinear", antialias=True)
         right = torch.zeros(len(images))

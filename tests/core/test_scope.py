@@ -47,7 +47,7 @@ class TestTheSum:
     @pytest.mark.parametrize("differentiate", [windowed, full])
     @pytest.mark.parametrize("shape", SHAPES, ids=str)
     def test_each_energy_where_it_reaches(self, differentiate, shape):
-        """g_k = sum of weight * mask * P_k^T H (z_K - c) over the energies that scope window k."""
+        """g_k = sum of weight * mask * P_k^T H (z_K - c) over the energies whose scope has window k."""
         flow, (z0, offsets) = GaussianFlow(WINDOWS, exact=True), start(shape)
         reaches = [GuidanceScope(), GuidanceScope((0.5, 1.0), (MASK,)), GuidanceScope((0.25, 0.75))]
         energy = quadratic(*reaches)
@@ -149,7 +149,7 @@ class TestTheUsualCase:
 
 
 class TestCost:
-    """How often each window is differentiated; every chain schedules the window's forward."""
+    """How often each window is differentiated; all chains share the window's forward."""
 
     @pytest.mark.parametrize(
         ("reaches", "pulled"),
