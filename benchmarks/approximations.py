@@ -23,6 +23,7 @@ from datetime import date
 from itertools import chain, repeat
 from statistics import mean
 
+import hosted
 import small_decoder
 import torch
 from floor import Hosted
@@ -46,12 +47,11 @@ class Node:
 
     def __init__(self, triples: Triples):
         self.host = Hosted(triples.prompts[0], triples.references[:1])
-        discriminators = self.host.pack("nodes.host.networks.discriminators")
         encode = self.host.encode
         self.questions = [
             {
                 "positive": encode(prompt),
-                "guidance": discriminators.encode_images(self.host.eye, reference[None].movedim(1, -1)),
+                "guidance": hosted.identity_guidance(self.host.pack, self.host.eye, reference[None].movedim(1, -1)),
                 "seed": seed,
             }
             for seed, (prompt, reference) in enumerate(zip(triples.prompts, triples.references, strict=True))

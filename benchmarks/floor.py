@@ -110,18 +110,16 @@ class Core:
     """The embedded model without the host, by the modules of `world`."""
 
     def __init__(self):
-        from world import Triples, World
+        from world import Triples, World, guidance_by
 
-        from rectifid_core.guidance.identity import IdentityGuidance
-        from rectifid_core.identity.encoding import encode_identity
         from rectifid_core.images.views import Views
 
         world, triple = World(), Triples.draw(1, "evaluation")
         self.prompt, self.reference, self.noise = triple.prompts[0], triple.references, triple.noise
         self.flow, self.decode = world.flow(triple.prompts), world.decode
-        identity = encode_identity(world.guide, list(self.reference))
-        self.guidance = IdentityGuidance(identity)
-        self.see = recognise(world.guide, Views(VIEWS, 0), identity.seen[0].chosen, identity.embedding)
+        self.guidance = guidance_by(world.guide, self.reference[0])
+        identity = self.guidance.identity
+        self.see = recognise(world.guide, Views(VIEWS, 0), identity.references[0].chosen, identity.embedding)
 
     def flops(self) -> int:
         return floor_flops(self.flow, self.decode, self.see, self.noise)
@@ -147,9 +145,7 @@ class Hosted:
         loader = self.pack("nodes.discriminators.embedding").LoadEmbeddingDiscriminator
         self.model, clip, vae = self.pack("nodes.demo").LoadDemoModel.execute().result
         self.eye = loader.execute(**hosted.defaults(loader))[0]
-        self.identity = self.pack("nodes.host.networks.discriminators").encode_images(
-            self.eye, reference.movedim(1, -1)
-        )
+        self.guidance = hosted.identity_guidance(self.pack, self.eye, reference.movedim(1, -1))
         self.views = self.pack("rectifid_core.images.views").Views(VIEWS, 0)
         node = self.pack("nodes.sampling.sampler").AnchoredRectifiedSampler
         self.encode = lambda text: host_nodes.CLIPTextEncode().encode(clip, text)[0]
@@ -160,7 +156,7 @@ class Hosted:
             "negative": self.encode(""),
             "latent_image": {"samples": torch.zeros(1, 16, 16, 16)},
             "vae": vae,
-            "guidance": self.identity,
+            "guidance": self.guidance,
             "iterations": ITERATIONS,
             "views": VIEWS,
             "gradient": GRADIENT,
@@ -174,7 +170,8 @@ class Hosted:
     @torch.inference_mode()
     def bare(self) -> float:
         def probe(flow, decode, energy, z0, **settings) -> float:
-            see = recognise(self.eye, self.views, self.identity.seen[0].chosen, self.identity.embedding.clone())
+            identity = self.guidance.identity
+            see = recognise(self.eye, self.views, identity.references[0].chosen, identity.embedding.clone())
             return seconds(lambda: bare(flow, decode, see, z0, ITERATIONS))
 
         return hosted.at_the_solver(self.pack, self.run, probe)

@@ -16,13 +16,11 @@ from statistics import median
 import numpy as np
 import torch
 from measure import peak_bytes, seconds
-from world import Triples, World, machine
+from world import Triples, World, guidance_by, machine
 
 from rectifid_core.discriminators.base import EmbeddingDiscriminator
 from rectifid_core.guidance.combination import combine
-from rectifid_core.guidance.identity import IdentityGuidance
 from rectifid_core.guidance.weighted_sum import Schedule
-from rectifid_core.identity.encoding import encode_identity
 from rectifid_core.solver.solve import solve
 
 RESULTS = Path(__file__).parent / "results"
@@ -45,7 +43,7 @@ class Job:
         self.flow, self.decode = world.flow(triples.prompts[:1] * batch, windows), world.decode
         self.noise = torch.randn(batch, 16, side // 8, side // 8, generator=torch.Generator().manual_seed(0))
         eye = EmbeddingDiscriminator(world.guide.network, name="guide", digest="", input_size=world.guide.input_size)
-        people = {str(i): IdentityGuidance(encode_identity(eye, [triples.references[i]])) for i in range(subjects)}
+        people = {str(i): guidance_by(eye, triples.references[i]) for i in range(subjects)}
         self.guidance = combine({name: (person, Schedule()) for name, person in people.items()})
         self.views = views
 

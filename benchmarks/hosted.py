@@ -6,12 +6,13 @@ import importlib
 import importlib.util
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import torch
+from torch import Tensor
 
 ROOT = Path(__file__).resolve().parent.parent
 PACK = "rectifid_hosted"
@@ -40,6 +41,12 @@ def load(device: str = "auto") -> Callable[[str], ModuleType]:
 def defaults(node: type) -> dict[str, object]:
     """The values of a node's widgets, by name, as a new node has them."""
     return {each.id: each.default for each in node.define_schema().inputs if getattr(each, "default", None) is not None}
+
+
+def identity_guidance(pack: Callable[[str], ModuleType], discriminator: Any, images: Iterable[Tensor]) -> Any:
+    """Guidance by the identity of the host's images, ``(H, W, 3)`` each, as *Encode Reference Identity* gives it."""
+    identity = pack("nodes.host.networks.discriminators").encode_images(discriminator, images)
+    return pack("rectifid_core.guidance.identity").IdentityGuidance(identity, discriminator)
 
 
 def at_the_solver(pack: Callable[[str], ModuleType], run: Callable[[], object], probe: Callable) -> Any:

@@ -18,10 +18,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from world import Triples, World, machine, similarity
+from world import Triples, World, guidance_by, machine, similarity
 
-from rectifid_core.guidance.identity import IdentityGuidance
-from rectifid_core.identity.encoding import encode_identity
 from rectifid_core.interfaces import Observation
 from rectifid_core.solver.best import Best
 from rectifid_core.solver.solve import solve
@@ -44,9 +42,7 @@ class Each:
 
 def stack(seen: list[Observation]) -> Observation:
     """What was seen of each sample, as of one batch."""
-    together = {
-        name: torch.cat([getattr(one, name) for one in seen]) for name in ("energy", "similarity", "crop", "found")
-    }
+    together = {name: torch.cat([getattr(one, name) for one in seen]) for name in ("energy", "similarity", "found")}
     return Observation(**together, terms={name: stack([one.terms[name] for one in seen]) for name in seen[0].terms})
 
 
@@ -56,9 +52,7 @@ def run(world: World, triples: Triples, settings: dict, iterations: int, batch: 
     for start in range(0, len(triples), batch):
         part = triples.part(slice(start, start + batch))
         flow = world.flow(part.prompts)
-        energies = [
-            IdentityGuidance(encode_identity(world.guide, [x])).energy(settings["views"], 0) for x in part.references
-        ]
+        energies = [guidance_by(world.guide, x).energy(settings["views"], 0) for x in part.references]
         best, seen, begin = Best(), [], time.perf_counter()
         arguments = {key: settings[key] for key in ("rule", "scale", "last_offset", "damping")}
         # the full graph: the same gradient as the windowed one, in less time for this small model

@@ -21,10 +21,8 @@ from statistics import median
 import torch
 from measure import peak_bytes
 from torch import Tensor
-from world import Triples, World, machine, similarity
+from world import Triples, World, guidance_by, machine, similarity
 
-from rectifid_core.guidance.identity import IdentityGuidance
-from rectifid_core.identity.encoding import encode_identity
 from rectifid_core.solver.best import Best
 from rectifid_core.solver.solve import solve
 
@@ -63,7 +61,7 @@ def published(world: World, prompt: str, reference: Tensor, noise: Tensor, itera
 def ours(world: World, prompt: str, reference: Tensor, noise: Tensor, settings: dict) -> Iterator[Tensor]:
     """The best picture so far at each iterate; of a single pass the guided one is the last."""
     settings = dict(settings)
-    energy = IdentityGuidance(encode_identity(world.guide, [reference])).energy(settings.pop("views"), 0)
+    energy = guidance_by(world.guide, reference).energy(settings.pop("views"), 0)
     best = Best()
     for iterate in solve(world.flow([prompt]), world.decode, energy, noise, **settings):
         best.update(iterate)

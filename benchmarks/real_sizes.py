@@ -102,10 +102,9 @@ class Job:
             self.vae = comfy.sd.VAE(sd=VAES[vae](model.channels, "meta").state_dict(), dtype=dtype)
         if self.model.model.manual_cast_dtype not in (None, dtype):  # a CPU is thought to be slow in half precision
             self.model.set_model_compute_dtype(dtype)
-        discriminators = pack("nodes.host.networks.discriminators")
-        eye = discriminators.load_discriminator(recogniser, box=BOX)
+        eye = pack("nodes.host.networks.discriminators").load_discriminator(recogniser, box=BOX)
         generator = torch.Generator().manual_seed(0)
-        identity = discriminators.encode_images(eye, [torch.rand(256, 256, 3, generator=generator)])
+        guidance = hosted.identity_guidance(pack, eye, [torch.rand(256, 256, 3, generator=generator)])
         pooled = {} if model.pooled is None else {"pooled_output": torch.zeros(1, model.pooled)}
         prompt = [[torch.randn(1, *model.context, generator=generator), pooled]]
         self.node = pack("nodes.sampling.sampler").AnchoredRectifiedSampler
@@ -116,7 +115,7 @@ class Job:
             "negative": prompt,
             "latent_image": {"samples": torch.zeros(1, model.channels, side // 8, side // 8)},
             "vae": self.vae,
-            "guidance": identity,
+            "guidance": guidance,
             "steps": model.steps,
             "cfg": model.cfg,
             "gradient": gradient,

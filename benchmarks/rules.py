@@ -21,10 +21,8 @@ import numpy as np
 import torch
 from identity import RESULTS, Each, save, yardstick
 from torch import Tensor
-from world import Triples, World, machine, similarity
+from world import Triples, World, guidance_by, machine, similarity
 
-from rectifid_core.guidance.identity import IdentityGuidance
-from rectifid_core.identity.encoding import encode_identity
 from rectifid_core.interfaces import Decoder, Energy, Flow
 from rectifid_core.solver.batched import expand_like
 from rectifid_core.solver.best import Best
@@ -104,7 +102,7 @@ class Race:
     def __init__(self, world: World, triples: Triples) -> None:
         self.world, self.triples = world, triples
         self.flow = world.flow(triples.prompts)
-        self._guidance = [IdentityGuidance(encode_identity(world.guide, [x])) for x in triples.references]
+        self._guidance = [guidance_by(world.guide, x) for x in triples.references]
 
     def energy(self) -> Each:
         return Each([guidance.energy(VIEWS, 0) for guidance in self._guidance])

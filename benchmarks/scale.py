@@ -17,11 +17,9 @@ import math
 import torch
 from identity import RESULTS, Each
 from torch import Tensor
-from world import Triples, World, machine, similarity
+from world import Triples, World, guidance_by, machine, similarity
 
 from rectifid_core.discriminators.base import EmbeddingDiscriminator
-from rectifid_core.guidance.identity import IdentityGuidance
-from rectifid_core.identity.encoding import encode_identity
 from rectifid_core.images.regions import Region
 from rectifid_core.solver.best import Best
 from rectifid_core.solver.solve import solve
@@ -43,7 +41,7 @@ class Middle(EmbeddingDiscriminator):
 def run(world: World, triples: Triples, side: int, unit: str, iterations: int, scale: float) -> dict:
     guide = Middle(world.guide.network, name="guide", digest="", input_size=world.guide.input_size)
     noise = torch.randn(len(triples), 16, side, side, generator=torch.Generator().manual_seed(side))
-    energies = [IdentityGuidance(encode_identity(guide, [x])).energy(4, 0) for x in triples.references]
+    energies = [guidance_by(guide, x).energy(4, 0) for x in triples.references]
     smallest = 16 * SIDES[0] ** 2
     step = scale * UNITS["latent"](smallest) * UNITS[unit](noise[0].numel()) / UNITS[unit](smallest)
     settings = {"scale": step, "iterations": iterations, "gradient": "full"}

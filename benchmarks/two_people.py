@@ -21,12 +21,10 @@ from pathlib import Path
 import torch
 from identity import Each
 from torch import Tensor
-from world import Couples, World, machine, panel_similarity
+from world import Couples, World, guidance_by, machine, panel_similarity
 
-from rectifid_core.guidance.combination import combine
-from rectifid_core.guidance.identity import IdentityGuidance
-from rectifid_core.guidance.weighted_sum import Share
-from rectifid_core.identity.encoding import encode_identity
+from rectifid_core.guidance.combination import CombinedGuidance, combine
+from rectifid_core.guidance.weighted_sum import Schedule
 from rectifid_core.solver.best import Best
 from rectifid_core.solver.solve import solve
 
@@ -42,18 +40,26 @@ LEFT = torch.cat([torch.ones(128, 128), torch.zeros(128, 128)], dim=1)
 def guidance(world: World, references: Tensor, row: str):
     """Both people of one question, (2, 3, 128, 128)."""
     masks = {"free": (None, None), "placed": (LEFT, 1 - LEFT), "swapped": (1 - LEFT, LEFT)}[row]
-    each = [
-        IdentityGuidance(encode_identity(world.guide, [x]), mask=mask)
-        for x, mask in zip(references, masks, strict=True)
-    ]
-    return combine({name: (one, Share()) for name, one in zip(NAMES, each, strict=True)})
+    each = [guidance_by(world.guide, x, mask=mask) for x, mask in zip(references, masks, strict=True)]
+    return combine({name: (one, Schedule()) for name, one in zip(NAMES, each, strict=True)})
 
 
-def places(world: World, image: Tensor, parts) -> Tensor:
-    """Where the guidance looked for each of the two, (B, 2): 0 for the left panel, 1 for the right."""
+def places(world: World, image: Tensor, guidances: list[CombinedGuidance], terms) -> Tensor:
+    """Where the guidance looked for each of the two, (B, 2): 0 for the left panel, 1 for the right.
+
+    That is where the similarity is the one that it reports.
+    """
     panels = [world.guide.crop(image, list(place)) for place in zip(*world.guide.locate(image), strict=True)]
-    distance = [[(parts[name].crop - panel).abs().flatten(1).sum(dim=1) for panel in panels] for name in NAMES]
-    return torch.stack([torch.stack(each).argmin(dim=0) for each in distance], dim=1)
+    embeddings = torch.stack([world.guide.embed(panel) for panel in panels], dim=1)  # (B, 2 panels, D)
+    identities = [[guidance.terms[name][0].identity for name in NAMES] for guidance in guidances]
+    alike = torch.stack(
+        [
+            torch.stack([identity.similarity(each) for identity in both])
+            for both, each in zip(identities, embeddings, strict=True)
+        ]
+    )  # (B, 2 people, 2 panels)
+    reported = torch.stack([terms[name].similarity for name in NAMES], dim=1)
+    return (alike - reported[:, :, None]).abs().argmin(dim=2)
 
 
 def run(world: World, couples: Couples, row: str, iterations: int, batch: int = 8) -> dict:
@@ -61,7 +67,8 @@ def run(world: World, couples: Couples, row: str, iterations: int, batch: int = 
     own, swapped, strangers, images, seconds = [], [], [], {}, 0.0
     for start in range(0, len(couples), batch):
         part = couples.part(slice(start, start + batch))
-        energies = [guidance(world, part.references[:, i], row).energy(VIEWS, 0) for i in range(len(part))]
+        guidances = [guidance(world, part.references[:, i], row) for i in range(len(part))]
+        energies = [each.energy(VIEWS, 0) for each in guidances]
         best, seen, begin = Best(), [], time.perf_counter()
         place = torch.zeros(len(part), 2, dtype=torch.long)
         for iterate in solve(
@@ -74,7 +81,7 @@ def run(world: World, couples: Couples, row: str, iterations: int, batch: int = 
             scale=SCALE,
         ):
             best.update(iterate)
-            now = places(world, iterate.image, iterate.terms)
+            now = places(world, iterate.image, guidances, iterate.terms)
             place = now.where((best.number == iterate.number)[:, None], place)
             if iterate.number in AT:
                 alike = panel_similarity(world.judge, best.image, part.references)  # (B, 2 people, 2 panels)

@@ -27,7 +27,10 @@ from text_encoder import TextEncoder  # noqa: E402
 from train_flow import WINDOWS, Tokens, Velocity, shift  # noqa: E402
 from train_recognisers import by_attribute  # noqa: E402
 
+from rectifid_core.discriminators.base import Discriminator  # noqa: E402
 from rectifid_core.discriminators.panels import PanelDiscriminator  # noqa: E402
+from rectifid_core.guidance.identity import IdentityGuidance  # noqa: E402
+from rectifid_core.identity.encoding import encode_identity  # noqa: E402
 from rectifid_core.images.regions import whole  # noqa: E402
 from rectifid_core.networks.onnx import load_onnx  # noqa: E402
 
@@ -72,6 +75,11 @@ class World:
             found = [ATTRIBUTES[name][choice] for choice in group.argmax(1).tolist()]
             right += torch.tensor([n.get(name) == value for n, value in zip(named, found, strict=True)]).float()
         return right / torch.tensor([float(len(n)) for n in named])
+
+
+def guidance_by(recogniser: Discriminator, picture: Tensor, **options) -> IdentityGuidance:
+    """Guidance by the identity that a picture, ``(3, H, W)``, shows to the recogniser."""
+    return IdentityGuidance(encode_identity(recogniser, [picture]), recogniser, **options)
 
 
 class PromptedFlow:

@@ -3,6 +3,5 @@
 from comfy_api.latest import io
 
 Discriminator = io.Custom("RECTIFID_DISCRIMINATOR")
-Identity = io.Custom("RECTIFID_IDENTITY")
-Guidance = io.Custom("RECTIFID_GUIDANCE")
+Guidance = io.Custom("RECTIFID_GUIDANCE")  # an identity, too: it guides as it is
 Report = io.Custom("RECTIFID_REPORT")

@@ -58,8 +58,8 @@ class Observation:
     energy: ``(B,)``, carries the graph; lower is better.
     similarity: ``(B,)``, detached, the plain image's cosine to the reference in [-1, 1] (no views); nan for an image
         in which there is nothing to compare.
-    crop: ``(B, 3, h, w)`` in [0, 1], detached, the region that was looked at; ``None`` where there is no region.
-    found: ``(B,)`` bool, whether what is compared was found in this very image; ``None``: always.
+    found: ``(B,)`` bool, whether what is compared was found in this very image; ``None``: always.  Where it was not,
+        the similarity is that of the place where it was last, and says nothing of the picture.
     terms: by name, what each energy of a sum observed; all of it detached.
     by_scope: of a sum, the energy by what it may change, each ``(B,)`` with its graph; together they are ``energy``.
         None for what does not act in this iteration.  Without it, ``energy`` may change everything.
@@ -67,7 +67,6 @@ class Observation:
 
     energy: Tensor
     similarity: Tensor
-    crop: Tensor | None = None
     found: Tensor | None = None
     terms: Mapping[str, Observation] = field(default_factory=dict)
     by_scope: Mapping[GuidanceScope, Tensor | None] | None = None

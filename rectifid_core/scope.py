@@ -1,4 +1,4 @@
-"""The scope of a guidance: what it may change: in which windows of the trajectory, and where in the picture."""
+"""The scope of a guidance: in which windows of the trajectory it acts, and where in the picture."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class GuidanceScope:
     masks: ``(h, w)`` each, in [0, 1], of the picture's shape at any size; their product says how much of the gradient
         counts where.
 
-    Raises ValueError, in a user's words, for a scope of nothing.
+    Raises ValueError, with advice, for a scope of nothing.
     """
 
     windows: tuple[float, float] = (0.0, 1.0)
@@ -55,7 +55,7 @@ class GuidanceScope:
         return GuidanceScope((max(a, c), min(b, d)), self.masks + other.masks)
 
     def windows_of(self, count: int) -> range:
-        """Which of ``count`` windows; ValueError, in a user's words, for none."""
+        """Which of ``count`` windows; ValueError, with advice, for none."""
         start, end = self.windows
         inside = [k for k in range(count) if start <= (k + 0.5) / count < end]
         if not inside:
@@ -68,7 +68,7 @@ class GuidanceScope:
     def mask_on(self, latent: Tensor, picture: tuple[int, int]) -> Tensor | None:
         """How much counts where on a latent ``(..., h, w)`` of a picture of that (height, width): ``(h, w)``.
 
-        Averaged over what each place of the latent covers; None: all of it.  ValueError, in a user's words, for a mask
+        Averaged over what each place of the latent covers; None: all of it.  ValueError, with advice, for a mask
         of another shape, and for masks without a common place.
         """
         if not self.masks:

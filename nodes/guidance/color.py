@@ -7,6 +7,7 @@ from comfy_api.latest import io
 
 from ...rectifid_core.guidance.color import ColorGuidance as GuidanceByColor
 from ...rectifid_core.images.validation import as_rgb
+from ..checks import checked_images
 from ..host.networks.discriminators import as_channels_first
 from ..masks import one_mask
 from ..types import Guidance
@@ -26,7 +27,7 @@ class ColorGuidance(io.ComfyNode):
                 io.Mask.Input(
                     "mask",
                     optional=True,
-                    tooltip="Where in the new picture the colours shall be, in a mask of its shape, at any size. "
+                    tooltip="Where in the new picture the colours belong, in a mask of its shape, at any size. "
                     "Without one: everywhere.",
                 ),
             ],
@@ -35,12 +36,13 @@ class ColorGuidance(io.ComfyNode):
 
     @classmethod
     def execute(cls, image, mask=None) -> io.NodeOutput:
+        image = checked_images(image, "Color Guidance")
         if len(image) != 1:
             raise ValueError(
                 f"Color Guidance takes the colours of one image, and there are {len(image)}; choose one with Image "
                 "From Batch"
             )
-        mask = one_mask(mask, "where the colours shall be")
+        mask = one_mask(mask, "where the colours belong")
         with torch.inference_mode(False):  # what is made here takes part in a gradient later
             (reference,) = as_rgb([as_channels_first(image[0], "cpu")], "image")
         return io.NodeOutput(GuidanceByColor(reference, mask))

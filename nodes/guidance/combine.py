@@ -1,4 +1,4 @@
-"""Several guidances as one, and when and where each of them acts."""
+"""Guidances as one, and when and where each of them acts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ...rectifid_core.guidance.combination import combine, limit
 from ...rectifid_core.guidance.weighted_sum import Schedule
 from ...rectifid_core.scope import GuidanceScope
 from ..masks import one_mask
-from ..types import Guidance, Identity
+from ..types import Guidance
 
 SOCKETS = 4
 TO_THE_END = 10000  # as of KSampler (Advanced)
@@ -19,10 +19,9 @@ class CombineGuidance(io.ComfyNode):
     def define_schema(cls):
         numbers = range(1, SOCKETS + 1)
         sockets = [
-            io.MultiType.Input(
+            Guidance.Input(
                 f"guidance_{number}",
-                [Identity, Guidance],
-                optional=number > 1,
+                optional=True,
                 tooltip="An identity or any guidance. Two identities are two people: each gets a face of its own.",
             )
             for number in numbers
@@ -43,8 +42,8 @@ class CombineGuidance(io.ComfyNode):
             node_id="CombineGuidance",
             display_name="Combine Guidance",
             category="RectifID/guidance",
-            description="Several guidances as one: identities of several people or things, and whatever else shall "
-            "guide the same picture. Several of these nodes may follow each other.",
+            description="Guidances as one: identities of different people or things, and whatever else is to guide the "
+            "same picture. These nodes may follow each other.",
             inputs=[*sockets, *weights],
             outputs=[Guidance.Output(display_name="guidance", tooltip="For the guidance input of the sampler.")],
         )
@@ -56,7 +55,7 @@ class CombineGuidance(io.ComfyNode):
             for number in range(1, SOCKETS + 1)
             if (guidance := inputs.get(f"guidance_{number}")) is not None
         }
-        return io.NodeOutput(combine(connected))
+        return io.NodeOutput(combine(connected) if connected else None)
 
 
 class LimitGuidance(io.ComfyNode):
@@ -67,11 +66,11 @@ class LimitGuidance(io.ComfyNode):
             display_name="Limit Guidance",
             category="RectifID/guidance",
             description="When a guidance acts, and what it may change: in some iterations only, in some steps only, "
-            "under a mask only. Several of these nodes in a row allow what all of them allow.",
+            "under a mask only. A row of these nodes allows what all of them allow.",
             inputs=[
-                io.MultiType.Input(
+                Guidance.Input(
                     "guidance",
-                    [Identity, Guidance],
+                    optional=True,
                     tooltip="An identity or any guidance; of a combination, all of it.",
                 ),
                 io.Int.Input(
@@ -119,7 +118,11 @@ class LimitGuidance(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, guidance, start_iteration, end_iteration, start_percent, end_percent, mask=None) -> io.NodeOutput:
+    def execute(
+        cls, start_iteration, end_iteration, start_percent, end_percent, guidance=None, mask=None
+    ) -> io.NodeOutput:
+        if guidance is None:
+            return io.NodeOutput(None)
         mask = one_mask(mask, "what may change")
         scope = GuidanceScope((start_percent, end_percent), () if mask is None else (mask,))
         return io.NodeOutput(limit(guidance, start_iteration, end_iteration, scope))

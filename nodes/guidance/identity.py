@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from comfy_api.latest import io
 
-from ...rectifid_core.guidance.identity import IdentityGuidance as GuidanceByIdentity
+from ..checks import checked_identity
 from ..masks import one_mask
-from ..types import Guidance, Identity
+from ..types import Guidance
 
 
 class IdentityGuidance(io.ComfyNode):
@@ -16,9 +18,14 @@ class IdentityGuidance(io.ComfyNode):
             node_id="IdentityGuidance",
             display_name="Identity Guidance",
             category="RectifID/guidance",
-            description="An identity as guidance, with options. The sampler also takes the identity itself.",
+            description="Sets options of an identity. Without this node, or with it bypassed, the identity guides by "
+            "the usual ones.",
             inputs=[
-                Identity.Input("identity", tooltip="Whom or what the picture shall show."),
+                Guidance.Input(
+                    "identity",
+                    optional=True,
+                    tooltip="From Encode Reference Identity or Load Identity. Without one, there is no guidance.",
+                ),
                 io.Int.Input(
                     "detect_every",
                     default=1,
@@ -40,14 +47,18 @@ class IdentityGuidance(io.ComfyNode):
                 io.Mask.Input(
                     "mask",
                     optional=True,
-                    tooltip="Where in the new picture the identity shall be, in a mask of its shape, at any size: only "
-                    "faces whose middle it covers count. For several people: left and right.",
+                    tooltip="Where in the new picture the identity belongs, in a mask of its shape, at any size: only "
+                    "faces whose middle it covers count. For two people: left and right.",
                 ),
             ],
             outputs=[Guidance.Output(display_name="guidance", tooltip="For the guidance input of the sampler.")],
         )
 
     @classmethod
-    def execute(cls, identity, detect_every, pixels, mask=None) -> io.NodeOutput:
-        mask = one_mask(mask, "where the identity shall be")
-        return io.NodeOutput(GuidanceByIdentity(identity, detect_every, pixels, mask))
+    def execute(cls, detect_every, pixels, identity=None, mask=None) -> io.NodeOutput:
+        if identity is None:
+            return io.NodeOutput(None)
+        guidance = checked_identity(identity, "Identity Guidance")
+        mask = one_mask(mask, "where the identity belongs")
+        mask = guidance.mask if mask is None else mask
+        return io.NodeOutput(replace(guidance, detect_every=detect_every, pixels=pixels, mask=mask))

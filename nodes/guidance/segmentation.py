@@ -1,4 +1,4 @@
-"""What shall be where in a picture, as guidance."""
+"""What is to be where in a picture, as guidance."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ class SegmentationGuidance(io.ComfyNode):
                     tooltip="Says what each pixel shows: a folder with SegFormer or Mask2Former, such as "
                     "nvidia/segformer-b0-finetuned-ade-512-512; 'embedded' knows the portraits of the demo model.",
                 ),
-                io.Mask.Input("mask", tooltip="Where it shall be, in a mask of the new picture's shape, at any size."),
+                io.Mask.Input("mask", tooltip="Where it belongs, in a mask of the new picture's shape, at any size."),
                 io.String.Input(
                     "label",
                     default="hat",
-                    tooltip="What shall be there: one of the segmenter's labels; background, face, hair, beard, hat or "
+                    tooltip="What belongs there: one of the segmenter's labels; background, face, hair, beard, hat or "
                     "shirt of the embedded one. A name that it does not know gets a message with those that it knows.",
                 ),
             ],
@@ -65,7 +65,7 @@ class SegmentationGuidance(io.ComfyNode):
 
     @classmethod
     def execute(cls, segmenter, mask, label) -> io.NodeOutput:
-        mask = one_mask(mask, f"where {label} shall be")
+        mask = one_mask(mask, f"where {label} belongs")
         with torch.inference_mode(False):  # what is made here takes part in a gradient later
             loaded = HostedDiscriminator(load_segmenter(_folder(segmenter)))
         return io.NodeOutput(GuidanceBySegmentation(loaded, label, mask))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 from ...rectifid_core.guidance.style import StyleGuidance as GuidanceByStyle
+from ..checks import checked_images
 from ..host.networks.discriminators import encode_images
 from ..host.networks.style import FEATURES, StyleDiscriminator
 from ..types import Guidance
@@ -22,9 +23,7 @@ class StyleGuidance(io.ComfyNode):
                 io.ClipVision.Input(
                     "clip_vision", tooltip="From Load CLIP Vision: CLIP (ViT-L, H or G), SigLIP or DINOv2."
                 ),
-                io.Image.Input(
-                    "image", tooltip="The picture with the style; with several in a batch, their mean counts."
-                ),
+                io.Image.Input("image", tooltip="The picture with the style; of a batch, the mean counts."),
                 io.Combo.Input(
                     "features",
                     options=list(FEATURES),
@@ -38,4 +37,6 @@ class StyleGuidance(io.ComfyNode):
 
     @classmethod
     def execute(cls, clip_vision, image, features) -> io.NodeOutput:
-        return io.NodeOutput(GuidanceByStyle(encode_images(StyleDiscriminator(clip_vision, features), image)))
+        discriminator = StyleDiscriminator(clip_vision, features)
+        reference = encode_images(discriminator, checked_images(image, "Style Guidance"))
+        return io.NodeOutput(GuidanceByStyle(reference, discriminator))

@@ -5,8 +5,9 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 from ...rectifid_core.discriminators.faces.attributes import describe_face, rewrite
+from ..checks import checked_identity
 from ..host.run.progress import tell
-from ..types import Identity
+from ..types import Guidance
 
 
 class DescribeFaceIdentity(io.ComfyNode):
@@ -19,8 +20,11 @@ class DescribeFaceIdentity(io.ComfyNode):
             description="Makes a prompt agree with the reference: writes 'man' or 'woman' where it says 'person'. By "
             "the gender and age model of the face pack; nothing else is inferred.",
             inputs=[
-                Identity.Input(
-                    "identity", tooltip="From Encode Reference Identity, with a face pack; the first reference counts."
+                Guidance.Input(
+                    "identity",
+                    optional=True,
+                    tooltip="From Encode Reference Identity, with a face pack; the first reference counts. Without "
+                    "one, the prompt stays as it is.",
                 ),
                 io.String.Input(
                     "prompt",
@@ -40,19 +44,22 @@ class DescribeFaceIdentity(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, identity, prompt, age_word) -> io.NodeOutput:
-        discriminator = identity.discriminator
+    def execute(cls, prompt, age_word, identity=None) -> io.NodeOutput:
+        if identity is None:
+            return io.NodeOutput(prompt, "")
+        guidance = checked_identity(identity, "Describe Face Identity")
+        identity, discriminator = guidance.identity, guidance.discriminator
         if not hasattr(discriminator, "pack"):
             raise ValueError(
                 f"This identity is of a {discriminator.noun}, by {discriminator.name}, and only faces are described. "
                 "Encode it with Load Face Discriminator, or leave this node out."
             )
-        if not identity.seen:
+        if not identity.references:
             raise ValueError(
                 "This identity was loaded from a file, which does not keep the reference image. Encode the image "
                 "again, or write 'man' or 'woman' into the prompt yourself."
             )
-        first = identity.seen[0]
+        first = identity.references[0]
         description = describe_face(discriminator.pack.attributes, first.image, first.chosen)
         prompt, said = rewrite(prompt, description, age_word), str(description)
         return io.NodeOutput(prompt, said, ui=tell(said, cls.hidden.unique_id))

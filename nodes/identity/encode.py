@@ -1,21 +1,22 @@
-"""Who or what the pictures shall show."""
+"""Who or what the reference images show."""
 
 from __future__ import annotations
 
 import logging
 
-import torch
-from comfy_api.latest import io, ui
-from torch import Tensor
+from comfy_api.latest import io
 
-from ...rectifid_core.identity.identity import MATCHINGS
-from ...rectifid_core.identity.identity import Identity as EncodedIdentity
-from ...rectifid_core.identity.plot import plot_identity
+from ...rectifid_core.guidance.identity import IdentityGuidance as GuidanceByIdentity
+from ...rectifid_core.identity.identity import MATCHINGS, Identity
 from ...rectifid_core.identity.selection import STRATEGIES
 from ...rectifid_core.images.drawing import draw_regions, on_one_size
+from ..checks import checked_discriminator, checked_images
 from ..host.networks.discriminators import encode_images
-from ..host.run.progress import tell
-from ..types import Discriminator, Identity
+from ..masks import masks_of
+from ..types import Discriminator, Guidance
+from .display import plot, show
+
+_NAME = "Encode Reference Identity"
 
 
 class EncodeReferenceIdentity(io.ComfyNode):
@@ -27,19 +28,21 @@ class EncodeReferenceIdentity(io.ComfyNode):
             category="RectifID/identity",
             description="Remembers who or what the reference images show, and displays what it found in them, what it "
             "took, and the embeddings.",
-            is_input_list=True,  # a list of images of different sizes is one identity, not several
+            is_input_list=True,  # a list of images of different sizes is one identity
             inputs=[
-                Discriminator.Input("discriminator", tooltip="The recogniser that shall tell the identity."),
+                Discriminator.Input("discriminator", tooltip="The recogniser that is to tell the identity."),
                 io.Image.Input(
                     "images",
-                    tooltip="Pictures of one person or thing, as a batch or a list; several make a steadier identity.",
+                    tooltip="Pictures of one person or thing, as a batch or a list; more of them make a steadier "
+                    "identity.",
                 ),
                 io.Combo.Input(
                     "which",
                     options=list(STRATEGIES),
                     default=STRATEGIES[0],
-                    tooltip="Which of several faces is meant. only: there is just one, else an error lists them. "
-                    "largest; central: nearest to the middle; leftmost; index: by its number. A mask goes before.",
+                    tooltip="Which face is meant, where an image has more than one. only: there is just one, else an "
+                    "error lists them. largest; central: nearest to the middle; leftmost; index: by its number. A mask "
+                    "goes before.",
                 ),
                 io.Int.Input(
                     "index",
@@ -58,7 +61,7 @@ class EncodeReferenceIdentity(io.ComfyNode):
                     "matching",
                     options=list(MATCHINGS),
                     default=MATCHINGS[0],
-                    tooltip="With several references: mean compares with their average, nearest with the most similar.",
+                    tooltip="Of many references: mean compares with their average, nearest with the most similar.",
                 ),
                 io.String.Input(
                     "weights",
@@ -74,8 +77,10 @@ class EncodeReferenceIdentity(io.ComfyNode):
                 ),
             ],
             outputs=[
-                Identity.Output(display_name="identity", tooltip="For the guidance input of the sampler."),
-                io.Image.Output(display_name="crops", tooltip="What the recogniser saw of each image."),
+                Guidance.Output(
+                    display_name="identity", tooltip="For the guidance input of the sampler, or for Identity Guidance."
+                ),
+                io.Image.Output(display_name="crops", tooltip="What the recogniser looked at in each image."),
                 io.Image.Output(
                     display_name="boxes",
                     tooltip="The images with all that was found in them, numbered; what was taken is green.",
@@ -86,11 +91,12 @@ class EncodeReferenceIdentity(io.ComfyNode):
 
     @classmethod
     def execute(cls, discriminator, images, which, index, text, matching, weights, mask=None) -> io.NodeOutput:
+        discriminator = checked_discriminator(discriminator[0], _NAME)
         identity = encode_images(
-            discriminator[0],
-            [image for batch in images for image in batch],
-            None if mask is None else [each for batch in mask for each in batch.reshape(-1, *batch.shape[-2:])],
-            by=which[0],
+            discriminator,
+            [image for batch in images for image in checked_images(batch, _NAME)],
+            None if mask is None else [each for batch in mask for each in masks_of(batch, "what is meant")],
+            strategy=which[0],
             index=index[0],
             text=text[0],
             matching=matching[0],
@@ -98,9 +104,12 @@ class EncodeReferenceIdentity(io.ComfyNode):
         )
         for doubt in identity.doubts:
             logging.warning("RectifID: %s", doubt)
-        boxes = [draw_regions(each.image, each.regions, each.chosen) for each in identity.seen]
-        shown = _show(cls, [*boxes, *identity.crops, _plot(identity)], _taken(identity))
-        return io.NodeOutput(identity, identity.crops.movedim(1, -1), on_one_size(boxes).movedim(1, -1), ui=shown)
+        boxes = [draw_regions(each.image, each.regions, each.index) for each in identity.references]
+        shown = show(cls, [*boxes, *identity.crops, plot(identity)], _taken(identity, discriminator.noun))
+        crops = identity.crops.movedim(1, -1)
+        return io.NodeOutput(
+            GuidanceByIdentity(identity, discriminator), crops, on_one_size(boxes).movedim(1, -1), ui=shown
+        )
 
 
 def _numbers(text: str) -> list[float] | None:
@@ -114,23 +123,11 @@ def _numbers(text: str) -> list[float] | None:
         ) from error
 
 
-def _taken(identity: EncodedIdentity) -> str:
+def _taken(identity: Identity, noun: str) -> str:
     """A line for each reference, and the warnings."""
-    noun = identity.discriminator.noun
     lines = []
-    for number, each in enumerate(identity.seen, 1):
-        one = next(i for i, region in enumerate(each.regions) if region is each.chosen)
-        what = f"{noun} number {one} of {len(each.regions)} found" if len(each.regions) > 1 else f"the {noun}"
+    for number, each in enumerate(identity.references, 1):
+        what = f"{noun} number {each.index} of {len(each.regions)} found" if len(each.regions) > 1 else f"the {noun}"
         size = f"{each.chosen.width:.0f} x {each.chosen.height:.0f} pixels"
         lines.append(f"reference image {number}: took {what}, {size}")
     return "\n".join([*lines, *(f"Warning: {doubt}" for doubt in identity.doubts)])
-
-
-def _plot(identity: EncodedIdentity) -> Tensor:
-    return torch.from_numpy(plot_identity(identity)).movedim(-1, 0).float() / 255
-
-
-def _show(cls: type[io.ComfyNode], pictures: list[Tensor], text: str) -> dict:
-    """Previews of pictures ``(3, H, W)`` of any sizes, and a text."""
-    previews = ui.PreviewImage([picture.movedim(0, -1) for picture in pictures], cls=cls)
-    return previews.as_dict() | tell(text, cls.hidden.unique_id)

@@ -9,14 +9,20 @@ from pathlib import Path
 import folder_paths
 from comfy_api.latest import io
 
-from ...rectifid_core.identity.files import save_identity
+from ...rectifid_core.guidance.identity import IdentityGuidance
+from ...rectifid_core.identity.files import IdentityExistsError, save_identity
+from ...rectifid_core.identity.identity import Identity
+from ...rectifid_core.networks.digest import file_digest
+from ..checks import checked_discriminator, checked_identity
 from ..host.networks.discriminators import load_saved
 from ..host.run.progress import tell
-from ..types import Discriminator, Identity
-from .encode import _plot, _show
+from ..types import Discriminator, Guidance
+from .display import plot, show
 
 FOLDER, ENDING = "identities", ".safetensors"
 NOTHING_SAVED = "none saved yet"
+LONGEST = 200  # bytes of a name or a folder's name; file systems allow 255, and the number and the ending follow
+_NAMED = 10  # files that a message names
 folder_paths.add_model_folder_path(FOLDER, os.path.join(folder_paths.models_dir, FOLDER))
 
 
@@ -28,10 +34,10 @@ class SaveIdentity(io.ComfyNode):
             display_name="Save Identity",
             category="RectifID/identity",
             description=f"Keeps an identity as a file in models/{FOLDER}, for Load Identity. The reference images are "
-            "not in it, but what the recogniser saw of them is.",
+            "not in it, but what the recogniser looked at in them is.",
             is_output_node=True,
             inputs=[
-                Identity.Input("identity", tooltip="From Encode Reference Identity."),
+                Guidance.Input("identity", optional=True, tooltip="From Encode Reference Identity."),
                 io.String.Input(
                     "filename_prefix",
                     default="identity",
@@ -44,40 +50,43 @@ class SaveIdentity(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, identity, filename_prefix) -> io.NodeOutput:
-        folder = Path(folder_paths.get_folder_paths(FOLDER)[0]).resolve()
-        path = _next(folder, filename_prefix)
-        save_identity(identity, path)
-        text = f"saved as {path.relative_to(folder).as_posix()} in {folder}"
-        logging.info("RectifID: identity %s", text)
+    def execute(cls, filename_prefix, identity=None) -> io.NodeOutput:
+        if identity is None:
+            text = "no identity is connected, so nothing was saved"
+        else:
+            folder = Path(folder_paths.get_folder_paths(FOLDER)[0]).resolve()
+            path = _save(checked_identity(identity, "Save Identity").identity, folder, filename_prefix)
+            text = f"saved as {path.relative_to(folder).as_posix()} in {folder}"
+        logging.log(logging.WARNING if identity is None else logging.INFO, "RectifID: %s", text)
         return io.NodeOutput(ui=tell(text, cls.hidden.unique_id))
 
 
 class LoadIdentity(io.ComfyNode):
     @classmethod
     def define_schema(cls):
-        files = [file for file in folder_paths.get_filename_list(FOLDER) if file.lower().endswith(ENDING)]
-        files = files or [NOTHING_SAVED]
+        files = _all_saved() or [NOTHING_SAVED]
         return io.Schema(
             node_id="LoadIdentity",
             display_name="Load Identity",
             category="RectifID/identity",
-            description="An identity that Save Identity has kept. It wants the discriminator that encoded it: an "
-            "embedding means nothing to another one.",
+            description="An identity that Save Identity has kept. It wants the discriminator that encoded it, with the "
+            "same settings: an embedding means nothing to another one.",
             inputs=[
                 Discriminator.Input("discriminator", tooltip="The one that the identity was encoded with."),
                 io.Combo.Input("file", options=files, default=files[0], tooltip=f"A file in models/{FOLDER}."),
             ],
             outputs=[
-                Identity.Output(display_name="identity", tooltip="For the guidance input of the sampler."),
-                io.Image.Output(display_name="crops", tooltip="What the recogniser saw of each reference."),
+                Guidance.Output(
+                    display_name="identity", tooltip="For the guidance input of the sampler, or for Identity Guidance."
+                ),
+                io.Image.Output(display_name="crops", tooltip="What the recogniser looked at in each reference."),
             ],
             hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
     def validate_inputs(cls, file: str | None = None):
-        """In the place of the host's own check, which cannot say where a missing file should be."""
+        """In the place of the host's own check, which knows only the files that there were when it started."""
         try:
             if file is not None:  # None: comes from another node
                 _saved(file)
@@ -87,33 +96,68 @@ class LoadIdentity(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, file: str, **_):
-        return _saved(file).stat().st_mtime
+        path = _saved(file)
+        status = path.stat()
+        return [status.st_size, status.st_ino, status.st_mtime_ns, file_digest(path)]
 
     @classmethod
     def execute(cls, discriminator, file) -> io.NodeOutput:
+        discriminator = checked_discriminator(discriminator, "Load Identity")
         identity = load_saved(_saved(file), discriminator)
-        shown = _show(cls, [*identity.crops, _plot(identity)], f"loaded {file}")
-        return io.NodeOutput(identity, identity.crops.movedim(1, -1), ui=shown)
+        shown = show(cls, [*identity.crops, plot(identity)], f"loaded {file}")
+        return io.NodeOutput(IdentityGuidance(identity, discriminator), identity.crops.movedim(1, -1), ui=shown)
 
 
-def _next(folder: Path, prefix: str) -> Path:
-    """A path in ``folder``, or in a folder of it, that does not exist."""
+def _save(identity: Identity, folder: Path, prefix: str) -> Path:
+    """Saves under the next number of ``prefix`` that is free, and returns the path."""
+    _check_name(folder, prefix)
+    try:
+        where, name, number, _, _ = folder_paths.get_save_image_path(prefix, str(folder))
+    except OSError as error:
+        raise ValueError(
+            f"{prefix!r} cannot be a file in {folder}: {error.strerror or error}. Write another name"
+        ) from error
+    while True:
+        path = Path(where, f"{name}_{number:05}_{ENDING}")
+        try:
+            save_identity(identity, path)
+        except IdentityExistsError:  # another server was faster
+            number += 1
+        else:
+            return path
+
+
+def _check_name(folder: Path, prefix: str) -> None:
+    """Raises ValueError, with advice, unless ``prefix`` is a name in ``folder`` or in a folder of it."""
+    example = "write a name, with folders before it if you like, such as 'family/anna'"
+    if any(ord(letter) < 32 or 0xD800 <= ord(letter) <= 0xDFFF for letter in prefix):
+        raise ValueError(f"{prefix!r} has letters that no file's name can have; {example}")
+    if any(len(part.encode()) > LONGEST for part in Path(prefix).parts):
+        raise ValueError(
+            f"the name {prefix[:40]!r}... is too long for a file: {len(prefix)} letters, where {LONGEST} are the most; "
+            "write a shorter one"
+        )
     place = (folder / prefix).resolve()
     if place == folder or not place.is_relative_to(folder):
-        raise ValueError(
-            f"{prefix!r} is no name for a file in {folder}; write a name, with folders before it if you like, such as "
-            "'family/anna'"
-        )
-    where, name, counter, _, _ = folder_paths.get_save_image_path(prefix, str(folder))
-    return Path(where, f"{name}_{counter:05}_{ENDING}")
+        raise ValueError(f"{prefix!r} is no name for a file in {folder}; {example}")
+
+
+def _all_saved() -> list[str]:
+    """The names in all folders, as they are now; the host's own list may be older."""
+    names = {
+        name for folder in folder_paths.get_folder_paths(FOLDER) for name in folder_paths.recursive_search(folder)[0]
+    }
+    return sorted(name for name in names if name.lower().endswith(ENDING))
 
 
 def _saved(file: str) -> Path:
-    path = folder_paths.get_full_path(FOLDER, file)
-    if path is None:
-        folders = " or ".join(folder_paths.get_folder_paths(FOLDER))
-        raise FileNotFoundError(
-            f"There is no identity{'' if file == NOTHING_SAVED else f' {file}'} in {folders}. Save one with Save "
-            "Identity, then reload the list of files (press R)."
-        )
-    return Path(path)
+    """The path of one of `_all_saved`; FileNotFoundError, with advice, for any other name."""
+    saved = _all_saved()
+    if file in saved and (path := folder_paths.get_full_path(FOLDER, file)):  # None: a link to nowhere
+        return Path(path)
+    folders = " or ".join(folder_paths.get_folder_paths(FOLDER))
+    missing = f"There is no identity{'' if file == NOTHING_SAVED else f' {file}'} in {folders}."
+    if saved:
+        some = ", ".join(saved[:_NAMED]) + (" ..." if len(saved) > _NAMED else "")
+        raise FileNotFoundError(f"{missing} Choose one of {some}; if the list of the node lacks it, press R.")
+    raise FileNotFoundError(f"{missing} Save one with Save Identity, then reload the list of files (press R).")

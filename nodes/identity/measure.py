@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import logging
+
 from comfy_api.latest import io
 
 from ...rectifid_core.identity.measuring import Measurement
+from ..checks import checked_identity, checked_images
 from ..host.networks.discriminators import measure_images
 from ..host.run.progress import tell
-from ..types import Identity
+from ..types import Guidance
+
+_NAME = "Measure Identity"
+NOTHING = "no identity is connected, so nothing was measured"
 
 
 class MeasureIdentity(io.ComfyNode):
@@ -15,15 +21,17 @@ class MeasureIdentity(io.ComfyNode):
     def define_schema(cls):
         return io.Schema(
             node_id="MeasureIdentity",
-            display_name="Measure Identity",
+            display_name=_NAME,
             category="RectifID/identity",
             description="How similar pictures are to an identity: 1 is the same embedding, 0 has nothing in common.",
             is_output_node=True,
             inputs=[
                 io.Image.Input("images", tooltip="The pictures to measure; in each, the most similar face counts."),
-                Identity.Input(
+                Guidance.Input(
                     "identity",
-                    tooltip="To measure honestly, encode it with another recogniser than the one that guides.",
+                    optional=True,
+                    tooltip="From Encode Reference Identity or Load Identity. To measure honestly, encode it with "
+                    "another recogniser than the one that guides.",
                 ),
             ],
             outputs=[
@@ -37,10 +45,14 @@ class MeasureIdentity(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, images, identity) -> io.NodeOutput:
-        measured = measure_images(identity, images)
+    def execute(cls, images, identity=None) -> io.NodeOutput:
+        if identity is None:
+            logging.warning("RectifID: %s", NOTHING)
+            return io.NodeOutput(0.0, NOTHING, ui=tell(NOTHING, cls.hidden.unique_id))
+        guidance = checked_identity(identity, _NAME)
+        measured = measure_images(guidance.identity, guidance.discriminator, checked_images(images, _NAME))
         found = [each.similarity for each in measured if each]
-        text = _measured(measured, identity.discriminator.noun)
+        text = _measured(measured, guidance.discriminator.noun)
         return io.NodeOutput(sum(found) / max(len(found), 1), text, ui=tell(text, cls.hidden.unique_id))
 
 
@@ -53,4 +65,6 @@ def _measured(measured: list[Measurement | None], noun: str) -> str:
             x, y = each.region.centre
             place = f"{noun} at ({x:.0f}, {y:.0f}), {each.region.width:.0f} x {each.region.height:.0f} pixels"
             lines.append(f"image {number}: similarity {each.similarity:.3f}, {place}")
+            if each.doubt:
+                lines.append(f"Warning: image {number}: {each.doubt}")
     return "\n".join(lines)

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import comfy.samplers
 from comfy_api.latest import io, ui
 
 import nodes as host_nodes
 
-from ...rectifid_core.guidance.combination import as_guidance
+from ...rectifid_core.guidance.base import Guidance as AnyGuidance
+from ...rectifid_core.guidance.base import NoGuidance, check_guidance
 from ...rectifid_core.solver.rules import RULES
 from ..host.flows.family import AUTO, FAMILIES
 from ..host.gradient.memory import GRADIENTS
 from ..host.run.monitor import IF_MISSING, RunMonitor
 from ..host.run.progress import PREVIEWS
 from ..host.run.sampler import KEEP, SCALE_UNITS, GuidedSampler, sample
-from ..types import Guidance, Identity, Report
+from ..types import Guidance, Report
 
 
 class AnchoredRectifiedSampler(io.ComfyNode):
@@ -79,10 +82,22 @@ class AnchoredRectifiedSampler(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, model, positive, negative, latent_image, vae, guidance, seed, steps, cfg, scheduler, denoise, **widgets
+        cls,
+        model,
+        positive,
+        negative,
+        latent_image,
+        vae,
+        seed,
+        steps,
+        cfg,
+        scheduler,
+        denoise,
+        guidance=None,
+        **widgets,
     ) -> io.NodeOutput:
         drawn = {"seed": seed, "steps": steps, "cfg": cfg, "scheduler": scheduler, "denoise": denoise}
-        guidance = as_guidance(guidance)
+        guidance, widgets = _guided(guidance, widgets)
         run = RunMonitor(guidance, {**drawn, **widgets})
         if denoise == 0:
             (picture,) = host_nodes.VAEDecode().decode(vae, latent_image)
@@ -106,10 +121,17 @@ class AnchoredSampler(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, vae, guidance, **widgets) -> io.NodeOutput:
-        guidance = as_guidance(guidance)
+    def execute(cls, vae, guidance=None, **widgets) -> io.NodeOutput:
+        guidance, widgets = _guided(guidance, widgets)
         # each run begins anew: one sampler may serve several nodes, and a node several times
         return io.NodeOutput(_sampler(vae, guidance, lambda: RunMonitor(guidance, widgets), **widgets))
+
+
+def _guided(guidance: AnyGuidance | None, widgets: dict[str, Any]) -> tuple[AnyGuidance, dict[str, Any]]:
+    """The guidance and the widgets' values; without guidance those of KSampler, which draws the picture once."""
+    if guidance is None:
+        return NoGuidance(), {**widgets, "iterations": 0}
+    return check_guidance(guidance), widgets
 
 
 def _sampler(
@@ -122,11 +144,11 @@ def _sampler(
 def _sockets() -> list[io.Input]:
     return [
         io.Vae.Input("vae", tooltip="The VAE of the model: guidance looks at the decoded picture."),
-        io.MultiType.Input(
+        Guidance.Input(
             "guidance",
-            [Identity, Guidance],
-            tooltip="Whom or what the picture shall show: an identity, Identity Guidance with its options, or "
-            "several by Combine Guidance.",
+            optional=True,
+            tooltip="Whom or what the picture is to show: an identity, Identity Guidance with its options, or more of "
+            "them by Combine Guidance. Without any, this is KSampler.",
         ),
     ]
 

@@ -8,12 +8,12 @@ import math
 import comfy.samplers
 from comfy_api.latest import io, ui
 
-from ...rectifid_core.guidance.combination import as_guidance
+from ...rectifid_core.guidance.base import NoGuidance, check_guidance
 from ...rectifid_core.solver.iterate import Iterate
 from ..host.flows.family import AUTO, FAMILIES
 from ..host.run.progress import Progress
 from ..host.run.sampler import GuidedSampler, sample
-from ..types import Guidance, Identity
+from ..types import Guidance
 
 SEEDS = 2**64
 VIEWS = 4
@@ -35,7 +35,11 @@ class FindSeed(io.ComfyNode):
                 io.Conditioning.Input("negative", tooltip="What it shall not show; unused at cfg 1."),
                 io.Latent.Input("latent_image", tooltip="The latent to start from. A batch is judged by its mean."),
                 io.Vae.Input("vae", tooltip="The VAE of the model."),
-                io.MultiType.Input("guidance", [Identity, Guidance], tooltip="Whom or what the picture shall show."),
+                Guidance.Input(
+                    "guidance",
+                    optional=True,
+                    tooltip="Whom or what the picture is to show. Without any, the first seed is taken.",
+                ),
                 io.Int.Input(
                     "seed",
                     default=0,
@@ -68,9 +72,10 @@ class FindSeed(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, model, positive, negative, latent_image, vae, guidance, seed, count, family, **settings
+        cls, model, positive, negative, latent_image, vae, seed, count, family, guidance=None, **settings
     ) -> io.NodeOutput:
-        guidance, progress = as_guidance(guidance), Progress(count)
+        guidance, count = (NoGuidance(), 1) if guidance is None else (check_guidance(guidance), count)
+        progress = Progress(count)
 
         def look(candidate: int) -> Iterate:
             unguided = _Unguided()

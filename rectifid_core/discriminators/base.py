@@ -18,6 +18,7 @@ class Discriminator(Protocol):
     """Finds regions in each image of a batch and embeds them; samples do not mix.
 
     name: for people; digest: the SHA-256 of its weights, so that embeddings of another discriminator are refused.
+    preprocessing: what it does to a picture before its network, in words: with other settings, embeddings mean nothing.
     noun: what it looks at, for messages: "face", "subject", "picture".
     detects: whether `locate` finds its regions without being told what to look for.
     threshold: a region with a lower score is doubtful: nobody's reference, and a last resort while tracking.
@@ -27,6 +28,7 @@ class Discriminator(Protocol):
 
     name: str
     digest: str
+    preprocessing: str
     noun: str
     detects: bool
     threshold: float
@@ -106,6 +108,13 @@ class EmbeddingDiscriminator:
         self.input_size = input_size
         self.channel_order = channel_order
         self.box = box
+
+    @property
+    def preprocessing(self) -> str:
+        mean, std = (" ".join(f"{x:.6g}" for x in each.flatten().tolist()) for each in (self.mean, self.std))
+        box = " ".join(f"{edge:.6g}" for edge in self.box)
+        side = f"{self.input_size} x {self.input_size}"
+        return f"{side} pixels, {self.channel_order}, mean {mean}, std {std}, box {box}"
 
     @property
     def networks(self) -> list[nn.Module]:

@@ -1,4 +1,4 @@
-"""Which of several identities is which of the regions that were found in a picture."""
+"""Which of the identities of one discriminator is which of the regions that were found in a picture."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
+from ..discriminators.base import Discriminator
 from ..identity.identity import Identity
 from ..images.masks import fit_mask, lies_in
 from ..images.regions import Region, overlap
@@ -34,7 +35,7 @@ def assign(worth: Tensor) -> list[int | None]:
 
 
 class GroupTracker:
-    """The region of each of several identities of one discriminator, iterate by iterate; one tracker serves one run.
+    """The region of each identity of a group, all of one discriminator, iterate by iterate; one tracker serves one run.
 
     masks: one for each identity, or None; see `tracking.Tracker`, as for ``detect_every``.
 
@@ -44,10 +45,14 @@ class GroupTracker:
     """
 
     def __init__(
-        self, identities: Sequence[Identity], masks: Sequence[Tensor | None] | None = None, detect_every: int = 1
+        self,
+        identities: Sequence[Identity],
+        discriminator: Discriminator,
+        masks: Sequence[Tensor | None] | None = None,
+        detect_every: int = 1,
     ) -> None:
         self._identities = list(identities)
-        self._discriminator = self._identities[0].discriminator
+        self._discriminator = discriminator
         self._masks = [None] * len(self._identities) if masks is None else list(masks)
         self._detect_every = detect_every
         queries = [identity.query for identity in self._identities if identity.query is not None]
@@ -64,9 +69,9 @@ class GroupTracker:
         if iteration % self._detect_every == 0:
             size = tuple(image.shape[-2:])
             masks = [None if mask is None else fit_mask(mask, size) for mask in self._masks]
-            seen = self._discriminator.locate(image, self._query)
-            likeness = self._likeness(image, seen)
-            now = [self._choose(*sample, masks) for sample in zip(seen, likeness, self._places, strict=True)]
+            located = self._discriminator.locate(image, self._query)
+            likeness = self._likeness(image, located)
+            now = [self._choose(*sample, masks) for sample in zip(located, likeness, self._places, strict=True)]
             self._found = [[region is not None for region in regions] for regions in now]
             self._places = [_stay(regions, last) for regions, last in zip(now, self._places, strict=True)]
         return [
@@ -74,32 +79,32 @@ class GroupTracker:
             for i in range(len(self._identities))
         ]
 
-    def _likeness(self, image: Tensor, seen: list[list[Region]]) -> list[Tensor]:
+    def _likeness(self, image: Tensor, located: list[list[Region]]) -> list[Tensor]:
         """For each image ``(I, R)``: the similarity of each identity to each region; all embedded at once."""
         crops = [
             self._discriminator.crop(sample.expand(len(regions), -1, -1, -1), regions)
-            for sample, regions in zip(image, seen, strict=True)
+            for sample, regions in zip(image, located, strict=True)
             if regions
         ]
         if not crops:
             return [torch.zeros(len(self._identities), 0)] * len(image)
         embeddings = self._discriminator.embed(torch.cat(crops))
         likeness = torch.stack([identity.similarity(embeddings) for identity in self._identities]).double().cpu()
-        return list(likeness.nan_to_num(nan=-1.0).split([len(regions) for regions in seen], dim=1))
+        return list(likeness.nan_to_num(nan=-1.0).split([len(regions) for regions in located], dim=1))
 
     def _choose(
-        self, seen: list[Region], likeness: Tensor, last: list[Region | None], masks: list[Tensor | None]
+        self, located: list[Region], likeness: Tensor, last: list[Region | None], masks: list[Tensor | None]
     ) -> list[Region | None]:
         worth = likeness.clone()
         for i, (place, mask) in enumerate(zip(last, masks, strict=True)):
-            for j, region in enumerate(seen):
+            for j, region in enumerate(located):
                 if mask is not None and not lies_in(region, mask):
                     worth[i, j] = -torch.inf
                 elif region.score < self._discriminator.threshold:
                     worth[i, j] = region.score - _DOUBTFUL
                 elif place is not None:
                     worth[i, j] += MARGIN * overlap(region, place)
-        return [None if j is None else seen[j] for j in assign(worth)]
+        return [None if j is None else located[j] for j in assign(worth)]
 
 
 def _stay(now: list[Region | None], last: list[Region | None]) -> list[Region | None]:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..discriminators.base import Discriminator
 from ..images.masks import fit_mask
 from ..interfaces import Observation
+from .base import Network
 
 FACTOR = 1000.0  # two pictures of unlike colours are 0.3 apart: an energy near 100, as of an identity
 QUANTILES = 65536  # that are kept of a reference, which may have more pixels
+SAMPLE = 4 * QUANTILES  # pixels of a reference that are sorted
 SOFT_BLACK = 1e-4  # the cube root of OKLab has an endless slope at 0
 
 _TO_CONES = (
@@ -34,7 +36,7 @@ class ColorGuidance:
     """Draws an image to the palette of a reference; it needs no network.
 
     reference: ``(3, H, W)`` in [0, 1]; mask: ``(h, w)``, of the image's shape at any size, where in it the palette
-    shall be that (above a half); None: everywhere.  ValueError for a mask that marks nothing.
+    counts (above a half); None: everywhere.  ValueError for a mask that marks nothing.
     """
 
     reference: Tensor
@@ -42,32 +44,36 @@ class ColorGuidance:
 
     def __post_init__(self) -> None:
         if self.mask is not None and not (self.mask > 0.5).any():
-            raise ValueError("the mask is empty: paint over where the colours shall be, or disconnect the mask")
+            raise ValueError("the mask is empty: paint over where the colours belong, or disconnect the mask")
 
     @property
-    def discriminators(self) -> list[Discriminator]:
+    def networks(self) -> list[Network]:
         return []
+
+    @cached_property
+    def palette(self) -> Tensor:
+        """Of the reference, as `palette_of`; for all runs."""
+        return palette_of(self.reference)
 
     def energy(self, views: int = 4, seed: int = 0) -> ColorEnergy:
         """Views are for networks, which can be fooled; a palette is what it is."""
-        return ColorEnergy(self.reference, self.mask)
+        return ColorEnergy(self.palette, self.mask)
 
 
 class ColorEnergy:
-    """The squared sliced Wasserstein distance of the colours of each image to those of a reference, in OKLab.
+    """The squared sliced Wasserstein distance of the colours of each image to a palette, in OKLab; see `palette_of`.
 
     The distance d is how far the colours would have to move, on average: 0 for the same palette in any arrangement, 1
     from black to white.  Energy: 1000 * d^2; similarity: 1 - d.
     """
 
-    def __init__(self, reference: Tensor, mask: Tensor | None = None) -> None:
+    def __init__(self, palette: Tensor, mask: Tensor | None = None) -> None:
         self._mask = mask
-        along = _sorted_along(reference.flatten(1)[None])
-        self._quantiles = _quantiles(along, min(along.shape[-1], QUANTILES))[0]
+        self._palette = palette
 
     def __call__(self, image: Tensor, iteration: int) -> Observation:
         along = _sorted_along(self._where_it_counts(image))
-        goal = _quantiles(self._quantiles.to(image), along.shape[-1])
+        goal = _quantiles(self._palette.to(image), along.shape[-1])
         # Along one axis of space lies, on average, a third of a distance squared.
         squared = 3 * (along - goal).square().mean(dim=(1, 2))
         return Observation(FACTOR * squared, 1 - squared.detach().sqrt())
@@ -78,6 +84,20 @@ class ColorEnergy:
             return image.flatten(2)
         mask = fit_mask(self._mask, tuple(image.shape[-2:])).to(image.device) > 0.5
         return image[:, :, mask]
+
+
+def palette_of(reference: Tensor) -> Tensor:
+    """The colours of an image ``(3, H, W)``, rising along each axis: ``(A, N)``, N <= `QUANTILES`.
+
+    Of a large image a sample: a pixel at random from each of `SAMPLE` runs of its pixels, always the same ones.
+    """
+    pixels = reference.flatten(1)
+    if (total := pixels.shape[1]) > SAMPLE:
+        within = torch.rand(SAMPLE, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+        places = ((torch.arange(SAMPLE) + within) * (total / SAMPLE)).long().clamp(max=total - 1)
+        pixels = pixels[:, places.to(pixels.device)]
+    along = _sorted_along(pixels[None])
+    return _quantiles(along, min(along.shape[-1], QUANTILES))[0]
 
 
 def oklab(rgb: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Guidance: what a picture shall become, as an energy for each run."""
+"""Guidances combined, each with its schedule, and limited."""
 
 from __future__ import annotations
 
@@ -6,26 +6,13 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ..discriminators.base import Discriminator
-from ..identity.identity import Identity
+from ..identity.identity import Recogniser
+from ..images.views import views_or_none
 from ..scope import EVERYWHERE, GuidanceScope
 from .assignment import GroupTracker
-from .base import Guidance
-from .identity import IdentityGuidance, RegionEnergy, _views
+from .base import Guidance, Network, check_guidance
+from .identity import IdentityGuidance, RegionEnergy
 from .weighted_sum import GroupEnergy, NamedEnergy, Observe, Schedule, WeightedSum, seed_of
-
-
-def as_guidance(guidance: Identity | Guidance) -> Guidance:
-    """An identity as guidance by it, without options; ValueError, in a user's words, for what is neither."""
-    if isinstance(guidance, Identity):
-        return IdentityGuidance(guidance)
-    if not hasattr(guidance, "energy"):
-        what = "nothing" if guidance is None else f"a {type(guidance).__name__}"
-        raise ValueError(
-            f"{what} arrives where an identity or guidance should: connect Encode Reference Identity or a guidance "
-            "node, and look at switches and muted nodes on the way"
-        )
-    return guidance
 
 
 @dataclass(frozen=True)
@@ -44,32 +31,34 @@ class CombinedGuidance:
         return {name: schedule.start for name, (_, schedule) in self.terms.items() if schedule.start >= iteration}
 
     @property
-    def discriminators(self) -> list[Discriminator]:
-        each = [discriminator for guidance, _ in self.terms.values() for discriminator in guidance.discriminators]
-        return list({id(discriminator): discriminator for discriminator in each}.values())
+    def networks(self) -> list[Network]:
+        each = [network for guidance, _ in self.terms.values() for network in guidance.networks]
+        return list({id(network): network for network in each}.values())
 
     def energy(self, views: int = 4, seed: int = 0) -> WeightedSum:
         seeds = {name: seed_of(seed, number) for number, name in enumerate(self.terms)}
         identities = {name: each for name, (each, _) in self.terms.items() if isinstance(each, IdentityGuidance)}
-        groups: dict[str, dict[str, IdentityGuidance]] = {}
+        groups: dict[Recogniser, dict[str, IdentityGuidance]] = {}
         for name, guidance in identities.items():
             if guidance.searches:
-                groups.setdefault(guidance.identity.discriminator.digest, {})[name] = guidance
-        several = [group for group in groups.values() if len(group) > 1]
-        grouped = {name for group in several for name in group}
+                groups.setdefault(guidance.identity.recogniser, {})[name] = guidance
+        crowds = [group for group in groups.values() if len(group) > 1]
+        grouped = {name for group in crowds for name in group}
         members: list[Observe] = [
             NamedEnergy(name, guidance.energy(views, seeds[name]))
             for name, (guidance, _) in self.terms.items()
             if name not in grouped
         ]
-        for group in several:
+        for group in crowds:
+            discriminator = next(iter(group.values())).discriminator
             track = GroupTracker(
                 [each.identity for each in group.values()],
+                discriminator,
                 [each.mask for each in group.values()],
                 min(each.detect_every for each in group.values()),
             )
             compare = {
-                name: RegionEnergy(each.identity, _views(views, seeds[name]), each.pixels)
+                name: RegionEnergy(each.identity, discriminator, views_or_none(views, seeds[name]), each.pixels)
                 for name, each in group.items()
             }
             members.append(GroupEnergy(track, compare))
@@ -77,10 +66,10 @@ class CombinedGuidance:
         return WeightedSum(members, schedules, list(identities) or list(self.terms)[:1])
 
 
-def combine(terms: Mapping[str, tuple[Identity | Guidance, Schedule]]) -> CombinedGuidance:
-    """One guidance of several, by name; a weight of 0 leaves one out, and what is a combination itself is resolved.
+def combine(terms: Mapping[str, tuple[Guidance, Schedule]]) -> CombinedGuidance:
+    """One guidance of those given, by name; a weight of 0 leaves one out, and what is a combination itself is resolved.
 
-    Raises ValueError, in a user's words, where nothing is left, or for a schedule that cannot be.
+    Raises ValueError, with advice, where nothing is left, or for a schedule that cannot be.
     """
     if not terms:
         raise ValueError("nothing is connected: connect at least one identity or guidance")
@@ -93,11 +82,10 @@ def combine(terms: Mapping[str, tuple[Identity | Guidance, Schedule]]) -> Combin
         if schedule.weight == 0:
             continue
         if isinstance(guidance, CombinedGuidance):
-            several = len(guidance.terms) > 1
             for inner, (each, its) in guidance.terms.items():
-                resolved[f"{name}/{inner}" if several else name] = each, its.within(schedule)
+                resolved[f"{name}/{inner}" if len(guidance.terms) > 1 else name] = each, its.within(schedule)
         else:
-            resolved[name] = as_guidance(guidance), schedule
+            resolved[name] = check_guidance(guidance), schedule
     if not resolved:
         raise ValueError("all weights are 0, so there is nothing to guide: give at least one a weight above 0")
     for name, (_, schedule) in resolved.items():
@@ -110,7 +98,7 @@ def combine(terms: Mapping[str, tuple[Identity | Guidance, Schedule]]) -> Combin
 
 
 def limit(
-    guidance: Identity | Guidance, start: int = 0, end: float = math.inf, scope: GuidanceScope = EVERYWHERE
+    guidance: Guidance, start: int = 0, end: float = math.inf, scope: GuidanceScope = EVERYWHERE
 ) -> CombinedGuidance:
     """The guidance in iterations [start, end) only, and with that scope; of a combination, each of its terms."""
     schedule = Schedule(1.0, start, end, scope)

@@ -12,8 +12,9 @@ from torch import Tensor
 from ..discriminators.base import Discriminator
 from ..identity.identity import Identity
 from ..images.regions import Region
-from ..images.views import Views
+from ..images.views import Views, views_or_none
 from ..interfaces import Observation
+from .base import Network
 from .tracking import Tracker, searches
 
 FACTOR = 100.0  # the paper's; with it a gradient is rarely shorter than the norm 1 to which it is clipped
@@ -24,11 +25,14 @@ class RegionEnergy:
     """How far a region of each image is from an identity: 100 * (1 - cos), averaged over random views of its crop.
 
     views: None looks at the plain crop only, as published.
-    pixels: the share of the paper's pixel term, 1000 * mean |crop - reference crop|, for rigid objects; 0 for none.
+    pixels: the weight of the paper's pixel term, 1000 * mean |crop - reference crop|, for rigid objects; 0 for none.
     """
 
-    def __init__(self, identity: Identity, views: Views | None = None, pixels: float = 0.0) -> None:
+    def __init__(
+        self, identity: Identity, discriminator: Discriminator, views: Views | None = None, pixels: float = 0.0
+    ) -> None:
         self._identity = identity
+        self._discriminator = discriminator
         self._views = views
         self._pixels = pixels
 
@@ -41,37 +45,34 @@ class RegionEnergy:
         """
         found = torch.tensor(found, device=image.device)
         samples = [sample for sample, region in enumerate(regions) if region is not None]
-        size = self._identity.discriminator.input_size
         energy = (image * 0).flatten(1).sum(dim=1)  # the graph, where there is nothing to look at
         similarity = torch.full_like(energy, torch.nan, requires_grad=False)
-        crops = image.new_zeros(len(image), 3, size, size)
         if samples:
             index = torch.tensor(samples, device=image.device)
-            crop = self._identity.discriminator.crop(image[index], [regions[sample] for sample in samples])
+            crop = self._discriminator.crop(image[index], [regions[sample] for sample in samples])
             distance, cosine = self._compare(crop, iteration, samples)
             energy = energy.index_put((index,), distance.to(energy))
             similarity = similarity.index_put((index,), cosine.to(similarity))
-            crops = crops.index_put((index,), crop.detach().to(crops))
-        return Observation(energy, similarity.detach(), crops, found)
+        return Observation(energy, similarity.detach(), found)
 
     def _compare(self, crop: Tensor, iteration: int, samples: list[int]) -> tuple[Tensor, Tensor]:
         """The energy of each crop, and the similarity of the plain crop."""
         if self._views is None:
-            similarity = seen = self._similarity(crop)
+            similarity = judged = self._similarity(crop)
         else:
-            seen = self._similarity(self._views(crop, iteration, samples)).view(self._views.count, -1).mean(dim=0)
+            judged = self._similarity(self._views(crop, iteration, samples)).view(self._views.count, -1).mean(dim=0)
             with torch.no_grad():
                 similarity = self._similarity(crop)
-        energy = FACTOR * (1 - seen)
+        energy = FACTOR * (1 - judged)
         if self._pixels:
             energy = energy + self._pixels * PIXEL_FACTOR * self._difference(crop).to(energy)
         return energy, similarity
 
     def _similarity(self, crops: Tensor) -> Tensor:
-        return self._identity.similarity(self._identity.discriminator.embed(crops))
+        return self._identity.similarity(self._discriminator.embed(crops))
 
     def _difference(self, crop: Tensor) -> Tensor:
-        """The mean absolute difference to the reference's crop, to the nearest of several: ``(B,)``."""
+        """The mean absolute difference to the reference's crop, to the nearest one: ``(B,)``."""
         references = self._identity.crops[self._identity.weights > 0].to(crop)
         return (crop[:, None] - references[None]).abs().flatten(2).mean(dim=2).amin(dim=1)
 
@@ -87,14 +88,15 @@ class IdentityEnergy:
     def __init__(
         self,
         identity: Identity,
+        discriminator: Discriminator,
         views: Views | None = None,
         *,
         detect_every: int = 1,
         pixels: float = 0.0,
         mask: Tensor | None = None,
     ) -> None:
-        self._track = Tracker(identity.discriminator, identity.query, detect_every, mask)
-        self._compare = RegionEnergy(identity, views, pixels)
+        self._track = Tracker(discriminator, identity.query, detect_every, mask)
+        self._compare = RegionEnergy(identity, discriminator, views, pixels)
 
     def __call__(self, image: Tensor, iteration: int) -> Observation:
         regions, found = self._track(image, iteration)
@@ -103,9 +105,13 @@ class IdentityEnergy:
 
 @dataclass(frozen=True)
 class IdentityGuidance:
-    """Draws an image to an identity; `IdentityEnergy` explains ``detect_every``, ``pixels`` and ``mask``."""
+    """Draws an image to an identity, as the discriminator sees it that made it.
+
+    detect_every, mask: see `Tracker`; pixels: see `RegionEnergy`.
+    """
 
     identity: Identity
+    discriminator: Discriminator
     detect_every: int = 1
     pixels: float = 0.0
     mask: Tensor | None = None
@@ -114,28 +120,25 @@ class IdentityGuidance:
         if self.detect_every < 1:
             raise ValueError(f"the detector must run at every iterate or every n-th, n >= 1, not {self.detect_every}")
         if not 0 <= self.pixels < math.inf:
-            raise ValueError(f"the share of the pixels must be 0 or more, not {self.pixels}")
+            raise ValueError(f"the weight of the pixels must be 0 or more, not {self.pixels}")
         if self.mask is not None and not (self.mask > 0.5).any():
-            raise ValueError("the mask is empty: paint over where the identity shall be, or disconnect the mask")
+            raise ValueError("the mask is empty: paint over where the identity belongs, or disconnect the mask")
 
     @property
-    def discriminators(self) -> list[Discriminator]:
-        return [self.identity.discriminator]
+    def networks(self) -> list[Network]:
+        return [self.discriminator]
 
     @property
     def searches(self) -> bool:
         """Whether its region is found in each image."""
-        return searches(self.identity.discriminator, self.identity.query)
+        return searches(self.discriminator, self.identity.query)
 
     def energy(self, views: int = 4, seed: int = 0) -> IdentityEnergy:
         return IdentityEnergy(
             self.identity,
-            _views(views, seed),
+            self.discriminator,
+            views_or_none(views, seed),
             detect_every=self.detect_every,
             pixels=self.pixels,
             mask=self.mask,
         )
-
-
-def _views(count: int, seed: int) -> Views | None:
-    return Views(count, seed) if count else None

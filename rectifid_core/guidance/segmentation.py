@@ -1,4 +1,4 @@
-"""What is where in a picture, by a segmenter: a class of its shall cover a mask."""
+"""What is where in a picture, as a segmenter sees it: one of its labels covers a mask."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from torch import Tensor
 
 from ..discriminators.segmenter import Segmenter
 from ..images.masks import fit_mask
-from ..images.views import Views
+from ..images.views import Views, views_or_none
 from ..interfaces import Observation
+from .base import Network
 
-FACTOR = 100.0  # a class that is nowhere to be seen starts at a few hundred, one that is half there near 100
+FACTOR = 100.0  # a label that is nowhere in the picture starts at a few hundred, one that is half there near 100
 
 
 @dataclass(frozen=True)
@@ -31,14 +32,14 @@ class SegmentationGuidance:
     def __post_init__(self) -> None:
         self.segmenter.class_of(self.label)
         if not (self.mask > 0.5).any():
-            raise ValueError(f"the mask is empty: paint over where {self.label} shall be")
+            raise ValueError(f"the mask is empty: paint over where {self.label} belongs")
 
     @property
-    def discriminators(self) -> list[Segmenter]:
+    def networks(self) -> list[Network]:
         return [self.segmenter]
 
     def energy(self, views: int = 4, seed: int = 0) -> SegmentationEnergy:
-        return SegmentationEnergy(self.segmenter, self.label, self.mask, Views(views, seed) if views else None)
+        return SegmentationEnergy(self.segmenter, self.label, self.mask, views_or_none(views, seed))
 
 
 class SegmentationEnergy:
@@ -55,15 +56,18 @@ class SegmentationEnergy:
         self._views = views
 
     def __call__(self, image: Tensor, iteration: int) -> Observation:
-        goal = (fit_mask(self._mask, tuple(image.shape[-2:])) > 0.5).to(image).expand_as(image)
+        size = tuple(image.shape[-2:])
+        goal = (fit_mask(self._mask, size) > 0.5).to(image)[None, None]
         if self._views is None:
-            there, elsewhere, inside = self._look(image, goal)
-            energy = _cross_entropy(there, elsewhere, inside)
-        else:  # the mask moves with the picture: both are drawn alike
-            there, elsewhere, inside = self._look(self._views(image, iteration), self._views(goal, iteration))
-            energy = _cross_entropy(there, elsewhere, inside).view(self._views.count, -1).mean(dim=0)
+            energy, there, inside = self._look(image, goal.expand(len(image), -1, -1, -1))
+        else:  # the mask moves with the picture, and nothing else becomes of it
+            side = self._segmenter.input_size
+            small = F.interpolate(goal, (side, side), mode="bilinear", antialias=True)[0, 0]
+            moved = self._views.move(small, size, iteration, range(len(image)))
+            energy, _, _ = self._look(self._views(image, iteration), moved)
+            energy = energy.view(self._views.count, -1).mean(dim=0)
             with torch.no_grad():
-                there, elsewhere, inside = self._look(image, goal)
+                _, there, inside = self._look(image, goal.expand(len(image), -1, -1, -1))
         if not inside.any():
             height, width = inside.shape[-2:]
             raise ValueError(
@@ -73,13 +77,13 @@ class SegmentationEnergy:
         return Observation(FACTOR * energy, _overlap(there.detach().exp(), inside))
 
     def _look(self, image: Tensor, goal: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """log p and log (1 - p) of the label, and where it shall be: ``(B, h, w)`` each."""
-        seen = self._segmenter.log_probabilities(image)
-        there = seen[:, self._class]
-        others = [number for number in range(seen.shape[1]) if number != self._class]
-        elsewhere = seen[:, others].logsumexp(dim=1)
-        inside = F.interpolate(goal[:, :1], there.shape[-2:], mode="bilinear", antialias=True)[:, 0] > 0.5
-        return there, elsewhere, inside
+        """The cross-entropy ``(B,)``; log p of the label, and where it belongs: ``(B, h, w)`` each."""
+        log_p = self._segmenter.log_probabilities(image)
+        there = log_p[:, self._class]
+        others = [number for number in range(log_p.shape[1]) if number != self._class]
+        elsewhere = log_p[:, others].logsumexp(dim=1)
+        inside = F.interpolate(goal, there.shape[-2:], mode="bilinear", antialias=True)[:, 0] > 0.5
+        return _cross_entropy(there, elsewhere, inside), there, inside
 
 
 def _cross_entropy(there: Tensor, elsewhere: Tensor, inside: Tensor) -> Tensor:

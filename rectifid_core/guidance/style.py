@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from ..discriminators.base import Discriminator
 from ..identity.identity import Identity
-from ..images.views import Views
+from ..images.views import views_or_none
+from .base import Network
 from .identity import IdentityEnergy
 
 
@@ -18,10 +19,11 @@ class StyleGuidance:
     """
 
     reference: Identity
+    discriminator: Discriminator
 
     @property
-    def discriminators(self) -> list[Discriminator]:
-        return [self.reference.discriminator]
+    def networks(self) -> list[Network]:
+        return [self.discriminator]
 
     def energy(self, views: int = 4, seed: int = 0) -> IdentityEnergy:
-        return IdentityEnergy(self.reference, Views(views, seed) if views else None)
+        return IdentityEnergy(self.reference, self.discriminator, views_or_none(views, seed))

@@ -13,14 +13,14 @@ from ..images.regions import Region, overlap
 class Tracker:
     """The region of each sample, iterate by iterate; one tracker serves one run.
 
-    query: what the detector shall look for, from `Discriminator.image_query`.
+    query: what the detector should look for, from `Discriminator.image_query`.
     detect_every: the detector runs at every n-th iterate, and its last regions stand in between.
     mask: ``(h, w)``, of the images' shape at any size: only regions whose centre it marks count; for a discriminator
         that does not search, the box around what it marks is the region.
 
-    Of several regions it takes the one that overlaps most with the last; at first, or where none does, the
-    discriminator's first choice.  Of regions below the detector's threshold it takes the surest, and only where there
-    is no other.  Where there is none at all, the last region stays.
+    It takes the region that overlaps most with the last; at first, or where none does, the discriminator's first
+    choice.  Of regions below the detector's threshold it takes the surest, and only where there is no other.  Where
+    there is none at all, the last region stays.
     """
 
     def __init__(
@@ -45,8 +45,8 @@ class Tracker:
         if len(self._regions) != len(image):
             self._regions = [None] * len(image)
         if iteration % self._detect_every == 0:
-            seen = self._look(image.detach())
-            now = [self._pick(regions, last) for regions, last in zip(seen, self._regions, strict=True)]
+            located = self._look(image.detach())
+            now = [self._pick(regions, last) for regions, last in zip(located, self._regions, strict=True)]
             self._found = [region is not None for region in now]
             self._regions = [region or last for region, last in zip(now, self._regions, strict=True)]
         return self._regions, self._found
@@ -57,8 +57,8 @@ class Tracker:
         mask = fit_mask(self._mask, tuple(image.shape[-2:]))
         if not searches(self._discriminator, self._query):
             return [[box_of(mask)]] * len(image)
-        seen = self._discriminator.locate(image, self._query)
-        return [[region for region in regions if lies_in(region, mask)] for regions in seen]
+        located = self._discriminator.locate(image, self._query)
+        return [[region for region in regions if lies_in(region, mask)] for regions in located]
 
     def _pick(self, regions: list[Region], last: Region | None) -> Region | None:
         if not regions:

@@ -1,4 +1,4 @@
-"""Several energies at once: identities in one picture, and sums of anything."""
+"""Energies together: identities in one picture, and weighted sums of anything."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Observe = Callable[[Tensor, int], Mapping[str, Observation]]
 
 
 class GroupEnergy:
-    """What each of several identities of one discriminator sees, by name, each at its own region; for one run."""
+    """What each identity of a group of one discriminator observes, by name, each at its own region; for one run."""
 
     def __init__(self, track: GroupTracker, compare: Mapping[str, RegionEnergy]) -> None:
         self._track = track
@@ -84,22 +84,21 @@ class WeightedSum:
         self._known: Tensor | bool = False  # (J, B), which judge was ever found in which image
 
     def __call__(self, image: Tensor, iteration: int) -> Observation:
-        seen = {name: each for member in self._members for name, each in member(image, iteration).items()}
+        observed = {name: each for member in self._members for name, each in member(image, iteration).items()}
         by_scope: dict[GuidanceScope, Tensor | None] = {}
         for scope, names in self._names.items():
             acting = [name for name in names if self._schedules[name].acts_at(iteration)]
             by_scope[scope] = (
-                sum(self._schedules[name].weight * seen[name].energy for name in acting) if acting else None
+                sum(self._schedules[name].weight * observed[name].energy for name in acting) if acting else None
             )
-        similarity = torch.stack([seen[name].similarity for name in self._judges])
-        found = torch.stack([_found(seen[name]) for name in self._judges])
+        similarity = torch.stack([observed[name].similarity for name in self._judges])
+        found = torch.stack([_found(observed[name]) for name in self._judges])
         self._known = found | self._known
         return Observation(
             sum((energy for energy in by_scope.values() if energy is not None), image.new_zeros(len(image))),
             similarity.nanmean(dim=0),
-            seen[self._judges[0]].crop,
             self._known.any(dim=0) & (found | ~self._known).all(dim=0),
-            {name: replace(seen[name], energy=seen[name].energy.detach()) for name in self._schedules},
+            {name: replace(observed[name], energy=observed[name].energy.detach()) for name in self._schedules},
             by_scope,
         )
 
@@ -111,5 +110,7 @@ def seed_of(seed: int, number: int) -> int:
     return int.from_bytes(sha256(f"{seed} {number}".encode()).digest()[:7], "big")
 
 
-def _found(seen: Observation) -> Tensor:
-    return torch.ones_like(seen.similarity, dtype=torch.bool) if seen.found is None else seen.found
+def _found(observation: Observation) -> Tensor:
+    if observation.found is None:
+        return torch.ones_like(observation.similarity, dtype=torch.bool)
+    return observation.found

@@ -1,8 +1,9 @@
-"""An identity: who or what the reference images show, to one discriminator."""
+"""Reference images to an identity."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor
@@ -11,31 +12,37 @@ from ..discriminators.base import Discriminator
 from ..images.masks import box_of, check_mask
 from ..images.regions import Region
 from ..images.validation import as_rgb
-from .identity import MATCHINGS, Identity, Reference
-from .selection import choose
+from .identity import MATCHINGS, Identity, Recogniser, Reference
+from .selection import select_region
+
+AT_ONCE = 16  # crops that the network embeds together
+_CANCELLED = 1e-3  # the length of a mean of unit vectors below which they have nothing in common
 
 
 def encode_identity(
     discriminator: Discriminator,
     images: Iterable[Tensor],
     *,
-    by: str = "only",
+    strategy: str = "only",
     index: int = 0,
     masks: Sequence[Tensor | None] | None = None,
     text: str = "",
     weights: Sequence[float] | None = None,
     matching: str = "mean",
+    before_each: Callable[[], None] = lambda: None,
 ) -> Identity:
     """The identity that one or more reference images show, ``(C, H, W)`` each as `images.as_rgb` takes them.
 
-    by, index: which of several regions, see `choice.choose`.
+    strategy, index: which of the regions in an image, see `select_region`.
     masks: for each image ``(H, W)`` or None; chooses the region that it covers, or is itself the region where the
         discriminator does not detect by itself.
     text: what to look for, for a discriminator that can read.
     weights: one for each image, >= 0, not all 0; None: all the same.
     matching: see `Identity`.
+    before_each: called before each image and each batch of crops; what it raises ends the work.
 
-    Raises ValueError, in a user's words, for images in which nobody, or more than one, can be meant.
+    Raises ValueError, with advice, for images in which nobody, or more than one, can be meant, and for a discriminator
+    that makes no unit vectors of them.
     """
     if matching not in MATCHINGS:
         raise ValueError(f"unknown matching {matching!r}; choose one of {', '.join(MATCHINGS)}")
@@ -43,47 +50,89 @@ def encode_identity(
     masks = [None] * len(images) if masks is None else masks
     if len(masks) != len(images):
         raise ValueError(f"there are {len(images)} reference images and {len(masks)} masks; connect one for each")
-    weights = torch.ones(len(images)) if weights is None else torch.tensor(weights, dtype=torch.float32)
+    weights = [1.0] * len(images) if weights is None else list(weights)
     if len(weights) != len(images):
         raise ValueError(f"there are {len(images)} reference images and {len(weights)} weights; give one for each")
-    if (weights < 0).any() or not weights.isfinite().all() or weights.sum() == 0:
+    if not all(0 <= weight < math.inf for weight in weights) or not any(weights):
         raise ValueError("the weights must be 0 or more, and not all of them 0")
 
-    seen, crops, queries, doubts = [], [], [], []
+    references, crops, queries, doubts = [], [], [], []
     with torch.no_grad():
         text_query = discriminator.text_query(text)
         for number, (image, mask) in enumerate(zip(images, masks, strict=True), 1):
+            before_each()
+            place = "the reference image" if len(images) == 1 else f"reference image {number} of {len(images)}"
             try:
-                regions, chosen = _look(discriminator, image, text_query, by, index, mask)
+                regions, chosen = _look(discriminator, image, text_query, strategy, index, mask)
             except ValueError as error:
-                place = "the reference image" if len(images) == 1 else f"reference image {number} of {len(images)}"
                 raise ValueError(f"{place}: {error}") from error
-            crop = discriminator.crop(image[None], [chosen])
-            if doubt := discriminator.doubt(chosen, crop[0]):
+            reference = Reference(image, regions, chosen)
+            crop = discriminator.crop(image[None], [reference.chosen])
+            if doubt := discriminator.doubt(reference.chosen, crop[0]):
                 doubts.append(doubt if len(images) == 1 else f"reference image {number}: {doubt}")
-            seen.append(Reference(image, regions, chosen))
+            references.append(reference)
             crops.append(crop)
-            queries.append(discriminator.image_query(image, chosen))
+            queries.append(discriminator.image_query(image, reference.chosen))
         crops = torch.cat(crops)
-        embeddings = discriminator.embed(crops)
-    query = None if queries[0] is None else torch.stack(queries)
-    return Identity(discriminator, embeddings, crops, weights, matching, query, seen, tuple(doubts))
+        embeddings = []
+        for some in crops.split(AT_ONCE):
+            before_each()
+            embeddings.append(discriminator.embed(some))
+    identity = Identity(
+        Recogniser.of(discriminator),
+        torch.cat(embeddings),
+        crops,
+        torch.tensor(weights, dtype=torch.float64),
+        matching,
+        None if queries[0] is None else torch.stack(queries),
+        tuple(references),
+        tuple(doubts),
+    )
+    _check(identity)
+    return identity
 
 
 def _look(
-    discriminator: Discriminator, image: Tensor, query: Tensor | None, by: str, index: int, mask: Tensor | None
-) -> tuple[list[Region], Region]:
-    """All regions of one reference image ``(3, H, W)``, and the one that is meant."""
+    discriminator: Discriminator, image: Tensor, query: Tensor | None, strategy: str, index: int, mask: Tensor | None
+) -> tuple[list[Region], int]:
+    """All regions of one reference image ``(3, H, W)``, and the index of the one that is meant."""
     size = tuple(image.shape[-2:])
     if discriminator.detects or query is not None:
         found = discriminator.locate(image[None], query)[0]
         regions = [region for region in found if region.score >= discriminator.threshold]
-        if query is not None and mask is None and by == "only" and regions:
-            by, index = "index", 0  # words may fit several boxes around the same thing: the best is meant
-        return regions, choose(regions, discriminator.noun, size, by=by, index=index, mask=mask)
+        if query is not None and mask is None and strategy == "only" and regions:
+            return regions, 0  # words may fit more than one box around the same thing: the best is meant
+        return regions, select_region(regions, discriminator.noun, size, strategy=strategy, index=index, mask=mask)
     if mask is not None:
         check_mask(mask, size)
         region = box_of(mask)
     else:
         region = discriminator.locate(image[None])[0][0]
-    return [region], region
+    return [region], 0
+
+
+def _check(identity: Identity) -> None:
+    """Raises ValueError, with advice, unless the embeddings are unit vectors that have something in common."""
+    name, count = identity.recogniser.name, len(identity.embeddings)
+    lengths = torch.linalg.vector_norm(identity.embeddings, dim=1, dtype=torch.float64)
+    for number, length in enumerate(lengths.tolist(), 1):
+        if not abs(length - 1) < 1e-2:
+            place = "the reference image" if count == 1 else f"reference image {number} of {count}"
+            made = "only zeros" if length == 0 else "numbers that are nan or infinite"
+            raise ValueError(
+                f"{name} makes {made} of {place}, by which nobody can be recognised. Set its loader to the precision "
+                "fp32, if there is a choice, and to the mean and std that it was trained with; else download its file "
+                "again"
+            )
+    if identity.query is not None and not identity.query.isfinite().all():
+        raise ValueError(
+            f"the detector of {name} makes numbers that are nan or infinite of the reference images. Load it with the "
+            "precision fp32, or download its files again"
+        )
+    if identity.matching == "mean":
+        weights = identity.weights / identity.weights.sum()
+        if torch.linalg.vector_norm(weights.to(identity.embeddings) @ identity.embeddings) < _CANCELLED:
+            raise ValueError(
+                "the reference images have nothing in common, so that their mean is nobody. Use images of one person "
+                "or thing, or the matching 'nearest'"
+            )

@@ -14,42 +14,68 @@ MATCHINGS = ("mean", "nearest")
 
 
 @dataclass(frozen=True)
+class Recogniser:
+    """Which discriminator made an identity; two are equal whose embeddings mean the same, whatever their names.
+
+    digest: of its weights; preprocessing: what it does to a picture before, in words; see `Discriminator`.
+    """
+
+    name: str = field(compare=False)
+    digest: str
+    preprocessing: str
+
+    @classmethod
+    def of(cls, discriminator: Discriminator) -> Recogniser:
+        return cls(discriminator.name, discriminator.digest, discriminator.preprocessing)
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A reference image ``(3, H, W)``, the regions found in it, and the index of the one that was chosen."""
+
+    image: Tensor
+    regions: list[Region]
+    index: int
+
+    @property
+    def chosen(self) -> Region:
+        return self.regions[self.index]
+
+
+@dataclass(frozen=True)
 class Identity:
-    """N references of one identity.
+    """N references of one identity, as data; the network that made it stands beside it.
 
     embeddings: ``(N, D)``, unit vectors; crops: ``(N, 3, s, s)`` in [0, 1], what was looked at.
     weights: ``(N,)``, >= 0, how much each counts; 0 leaves it out.
     matching: "mean" compares with the weighted mean of the embeddings, "nearest" with each and takes the most similar.
-    query: ``(N, Q)``, what a detector shall look for, where it needs telling.
-    seen: for each reference, its image ``(3, H, W)`` and all regions found in it; empty where it was loaded.
-    doubts: warnings in a user's words.
+    query: ``(N, Q)``, what a detector should look for, where it needs telling.
+    references: what was encoded; empty where the identity was loaded from a file, which does not keep it.
+    doubts: warnings for its user.
     """
 
-    discriminator: Discriminator
+    recogniser: Recogniser
     embeddings: Tensor
     crops: Tensor
     weights: Tensor
     matching: str = "mean"
     query: Tensor | None = None
-    seen: list[Reference] = field(default_factory=list)
+    references: tuple[Reference, ...] = ()
     doubts: tuple[str, ...] = ()
 
     @property
     def embedding(self) -> Tensor:
         """The weighted mean, a unit vector ``(D,)``."""
-        return F.normalize(self.weights.to(self.embeddings) @ self.embeddings, dim=0)
+        return F.normalize(self._relative_weights @ self.embeddings, dim=0)
+
+    @property
+    def _relative_weights(self) -> Tensor:
+        """The weights over the greatest of them, so that neither 1e30 nor 1e-30 is lost in the sum."""
+        weights = self.weights.double()
+        return (weights / weights.max()).to(self.embeddings)
 
     def similarity(self, embeddings: Tensor) -> Tensor:
         """Of unit vectors ``(B, D)`` to this identity: ``(B,)``, cosines; differentiable."""
         if self.matching == "mean":
             return embeddings @ self.embedding.to(embeddings)
         return (embeddings @ self.embeddings[self.weights > 0].to(embeddings).T).amax(dim=1)
-
-
-@dataclass(frozen=True)
-class Reference:
-    """A reference image ``(3, H, W)``, the regions found in it, and the one that was chosen."""
-
-    image: Tensor
-    regions: list[Region]
-    chosen: Region

@@ -2,42 +2,55 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from ..discriminators.base import Discriminator
 from ..images.regions import Region
 from .identity import Identity
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """The most similar region of an image, and its similarity, a cosine in [-1, 1]."""
+    """The most similar region of an image, its similarity, a cosine in [-1, 1], and why to doubt it, or None."""
 
     similarity: float
     region: Region
+    doubt: str | None = None
 
 
 @torch.no_grad()
-def measure(identity: Identity, images: Tensor) -> list[Measurement | None]:
+def measure(identity: Identity, discriminator: Discriminator, images: Tensor) -> list[Measurement | None]:
     """For each of ``(B, 3, H, W)`` in [0, 1] the region that is most similar; None where nothing was found.
 
     Regions below the discriminator's threshold count only where there is no other, and then the surest of them: as the
     sampler sees it.  ``images`` lie where the discriminator's networks are.
+
+    Raises ValueError, with advice, where the discriminator makes no numbers of an image.
     """
-    discriminator = identity.discriminator
     found = discriminator.locate(images, identity.query)
-    return [_most_similar(identity, image, regions) for image, regions in zip(images, found, strict=True)]
+    return [
+        _most_similar(identity, discriminator, image, regions) for image, regions in zip(images, found, strict=True)
+    ]
 
 
-def _most_similar(identity: Identity, image: Tensor, regions: list[Region]) -> Measurement | None:
+def _most_similar(
+    identity: Identity, discriminator: Discriminator, image: Tensor, regions: list[Region]
+) -> Measurement | None:
     if not regions:
         return None
-    discriminator = identity.discriminator
     sure = [region for region in regions if region.score >= discriminator.threshold]
     regions = sure or [max(regions, key=lambda region: region.score)]
     crops = discriminator.crop(image.expand(len(regions), -1, -1, -1), regions)
     similarity = identity.similarity(discriminator.embed(crops)).tolist()
+    if not all(map(math.isfinite, similarity)):
+        raise ValueError(
+            f"{discriminator.name} makes numbers that are nan or infinite of this image, so that it cannot be "
+            "measured. Set its loader to the precision fp32, if there is a choice, and to the mean and std that it was "
+            "trained with; else download its file again"
+        )
     best = max(range(len(regions)), key=similarity.__getitem__)
-    return Measurement(similarity[best], regions[best])
+    return Measurement(similarity[best], regions[best], discriminator.doubt(regions[best], crops[best]))

@@ -21,7 +21,7 @@ def plot_identity(identity: Identity) -> np.ndarray:
     heights = [1.2 * rows, min(0.6 + 0.2 * references, 3.0)] + ([3.0] if references > 1 else [])
     figure = Figure((INCHES[0], sum(heights) + 1.0), dpi=DPI, layout="constrained")
     figure.suptitle(
-        f"{references} reference{'s' if references > 1 else ''}, by {identity.discriminator.name}", fontsize=11
+        f"{references} reference{'s' if references > 1 else ''}, by {identity.recogniser.name}", fontsize=11
     )
     parts = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
     _draw_crops(parts[0], identity, rows)

@@ -1,4 +1,4 @@
-"""Which of several regions of a reference image shows the one that is meant."""
+"""Which of the regions found in a reference image shows the one that is meant."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from ..images.regions import Region
 STRATEGIES = ("only", "largest", "central", "leftmost", "index")
 
 
-def choose(
+def select_region(
     regions: list[Region],
     noun: str,
     size: tuple[int, int],
     *,
-    by: str = "only",
+    strategy: str = "only",
     index: int = 0,
     mask: Tensor | None = None,
-) -> Region:
-    """One of ``regions``, numbered from 0 as they come.
+) -> int:
+    """The index of one of ``regions``, from 0.
 
     noun: for messages, "face"; size: of the image, (height, width).
-    by: "only" wants that there is just one; "largest"; "central", the nearest to the image's middle; "leftmost";
+    strategy: "only" wants that there is just one; "largest"; "central", the nearest to the image's middle; "leftmost";
         "index", the one with the number ``index``.
-    mask: ``(height, width)``, takes the place of ``by``: the region of which it covers most.
+    mask: ``(height, width)``, takes the place of ``strategy``: the region of which it covers most.
 
-    Raises ValueError, in a user's words, where there is no such region.
+    Raises ValueError, with advice, where there is no such region.
     """
-    if by not in STRATEGIES:
-        raise ValueError(f"unknown choice {by!r}; choose one of {', '.join(STRATEGIES)}")
+    if strategy not in STRATEGIES:
+        raise ValueError(f"unknown strategy {strategy!r}; choose one of {', '.join(STRATEGIES)}")
     if not regions:
         raise ValueError(
             f"no {noun} found; use a picture in which it is well lit, whole and at least 64 pixels wide, or lower the "
@@ -39,27 +39,27 @@ def choose(
         )
     if mask is not None:
         return _under(mask, regions, noun, size)
-    if by == "only":
+    if strategy == "only":
         if len(regions) > 1:
             raise ValueError(
                 f"{len(regions)} {noun}s found, and none chosen: {_list(regions)}. Choose the largest, the most "
                 "central or the leftmost, one by its number (index), or paint a mask over it"
             )
-        return regions[0]
-    if by == "index":
-        if index >= len(regions):
+        return 0
+    if strategy == "index":
+        if not 0 <= index < len(regions):
             raise ValueError(f"there is no {noun} number {index}; found were {_list(regions)}")
-        return regions[index]
+        return index
     height, width = size
     measure: dict[str, Callable[[Region], float]] = {
         "largest": lambda region: -region.area,
         "central": lambda region: (region.centre[0] - width / 2) ** 2 + (region.centre[1] - height / 2) ** 2,
         "leftmost": lambda region: region.centre[0],
     }
-    return min(regions, key=measure[by])
+    return min(range(len(regions)), key=lambda i: measure[strategy](regions[i]))
 
 
-def _under(mask: Tensor, regions: list[Region], noun: str, size: tuple[int, int]) -> Region:
+def _under(mask: Tensor, regions: list[Region], noun: str, size: tuple[int, int]) -> int:
     check_mask(mask, size)
 
     def covered(region: Region) -> float:
@@ -67,10 +67,10 @@ def _under(mask: Tensor, regions: list[Region], noun: str, size: tuple[int, int]
         inside = mask[top:bottom, left:right]
         return float(inside.float().mean()) if inside.numel() else 0.0
 
-    best = max(regions, key=covered)
-    if covered(best) == 0:
+    shares = [covered(region) for region in regions]
+    if not max(shares) > 0:
         raise ValueError(f"the mask covers no {noun}; found were {_list(regions)}")
-    return best
+    return shares.index(max(shares))
 
 
 def _list(regions: list[Region]) -> str:

@@ -16,8 +16,8 @@ CHOSEN, OTHER = (64, 224, 96), (255, 176, 32)  # green and orange, which stand o
 _LINE, _FONT = 1 / 200, 1 / 32  # of the picture's mean side
 
 
-def draw_regions(image: Tensor, regions: Iterable[Region], chosen: Region | None = None) -> Tensor:
-    """``image``, ``(3, H, W)`` in [0, 1], with all boxes numbered from 0, in green the one that was ``chosen``.
+def draw_regions(image: Tensor, regions: Iterable[Region], chosen: int | None = None) -> Tensor:
+    """``image``, ``(3, H, W)`` in [0, 1], with all boxes numbered from 0, in green the one whose number is ``chosen``.
 
     ``(3, h, w)`` on the CPU, with the image's proportions; its longer side is at most `LONGEST`.
     """
@@ -26,8 +26,8 @@ def draw_regions(image: Tensor, regions: Iterable[Region], chosen: Region | None
     draw = ImageDraw.Draw(picture)
     side = (picture.width * picture.height) ** 0.5
     line, font = max(round(side * _LINE), 1), ImageFont.load_default(size=max(round(side * _FONT), 8))
-    for number, region in sorted(enumerate(regions), key=lambda each: each[1] is chosen):  # the chosen on top
-        color = CHOSEN if region is chosen else OTHER
+    for number, region in sorted(enumerate(regions), key=lambda each: each[0] == chosen):  # the chosen on top
+        color = CHOSEN if number == chosen else OTHER
         left, top, right, bottom = (edge * scale for edge in region.box)
         draw.rectangle((left, top, max(right - 1, left), max(bottom - 1, top)), outline=color, width=line)
         for x, y in [] if region.landmarks is None else (region.landmarks * scale).tolist():

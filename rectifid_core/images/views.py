@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -41,32 +41,54 @@ class Views:
         samples = range(len(image)) if samples is None else samples
         draws = [self._draw(iteration, sample, image.shape[1:]) for sample in samples]
         uniform, noise = (torch.stack(each, dim=1).flatten(0, 1).to(image) for each in zip(*draws, strict=True))
-        angle, scale, dx, dy, blur, brightness, contrast, grain = uniform.unbind(dim=1)
+        *geometry, blur, brightness, contrast, grain = uniform.unbind(dim=1)
 
-        views = image.repeat(self.count, 1, 1, 1)
-        views = _warp(views, ROTATION * angle, 1 + SCALE * scale, SHIFT * dx, SHIFT * dy)
+        height, width = image.shape[-2:]
+        views = _move(image.repeat(self.count, 1, 1, 1), geometry, height / width)
         views = _blur(views, BLUR * blur.abs())
         views = (views - 0.5) * _per_view(1 + CONTRAST * contrast) + 0.5 + _per_view(BRIGHTNESS * brightness)
         return views + _per_view(NOISE * grain.abs()) * noise
 
+    def move(self, mask: Tensor, size: tuple[int, int], iteration: int, samples: Iterable[int]) -> Tensor:
+        """A mask ``(h, w)`` where the views of images of ``size``, (height, width), show what it marks.
+
+        It may be of another resolution than the images.  ``(count * B, 1, h, w)`` for B samples, ordered as the views.
+        """
+        draws = [self._draw(iteration, sample, torch.Size())[0] for sample in samples]
+        geometry = torch.stack(draws, dim=1).flatten(0, 1).to(mask).unbind(dim=1)[:4]
+        return _move(mask.expand(len(geometry[0]), 1, -1, -1), geometry, size[0] / size[1])
+
     def _draw(self, iteration: int, sample: int, shape: torch.Size) -> tuple[Tensor, Tensor]:
-        """Uniform numbers in [-1, 1], ``(count, 8)``, and standard normal noise, ``(count, 3, H, W)``."""
+        """Uniform numbers in [-1, 1], ``(count, 8)``, and standard normal noise, ``(count, *shape)``."""
         name = f"{self.seed} {iteration} {sample}".encode()
         generator = torch.Generator().manual_seed(int.from_bytes(hashlib.sha256(name).digest()[:7], "big"))
         uniform = 2 * torch.rand(self.count, 8, generator=generator) - 1
         return uniform, torch.randn(self.count, *shape, generator=generator)
 
 
+def views_or_none(count: int, seed: int) -> Views | None:
+    """None for no views, that is for the plain image, as published."""
+    return Views(count, seed) if count else None
+
+
 def _per_view(x: Tensor) -> Tensor:
     return x.view(-1, 1, 1, 1)
 
 
-def _warp(views: Tensor, angle: Tensor, scale: Tensor, dx: Tensor, dy: Tensor) -> Tensor:
-    """Rotation and scale about the centre, then the shift; what lies outside is the nearest border."""
-    height, width = views.shape[-2:]
+def _move(views: Tensor, geometry: Sequence[Tensor], aspect: float) -> Tensor:
+    """geometry: what was drawn for the angle, scale, dx and dy, ``(B,)`` each, in [-1, 1]."""
+    angle, scale, dx, dy = geometry
+    return _warp(views, ROTATION * angle, 1 + SCALE * scale, SHIFT * dx, SHIFT * dy, aspect)
+
+
+def _warp(views: Tensor, angle: Tensor, scale: Tensor, dx: Tensor, dy: Tensor, aspect: float = 1.0) -> Tensor:
+    """Rotation and scale about the centre, then the shift; what lies outside is the nearest border.
+
+    aspect: the picture's height over its width, whatever its resolution here.
+    """
     cos, sin = scale * angle.cos(), scale * angle.sin()
     # Sampling positions run from -1 to 1 over either side: a rotation of pixels needs the sides' ratio.
-    rows = [cos, -sin * height / width, 2 * dx, sin * width / height, cos, 2 * dy]
+    rows = [cos, -sin * aspect, 2 * dx, sin / aspect, cos, 2 * dy]
     grid = F.affine_grid(torch.stack(rows, dim=1).view(-1, 2, 3), list(views.shape), align_corners=False)
     return F.grid_sample(views, grid, padding_mode="border", align_corners=False)
 

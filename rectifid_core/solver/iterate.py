@@ -26,7 +26,6 @@ class Iterate:
     contraction: ``(B,)``, this residual over the previous one: the rate at which the iteration converges, if below 1.
         nan for the first and the last iterate, and once the residual is exactly 0.
     diverging: ``(B,)`` bool, the residual is larger than the first that was not 0 and has grown three times in a row.
-    crop: ``(B, 3, h, w)`` in [0, 1], the region that the energy looked at, or None.
     found: ``(B,)`` bool, whether the energy found what it compares in this image.
     terms: by name, what each energy of a sum observed.
     predicted: the latent is where the flow would end if it went straight on, and not yet where it does (`single_pass`).
@@ -40,7 +39,6 @@ class Iterate:
     residual: Tensor
     contraction: Tensor
     diverging: Tensor
-    crop: Tensor | None
     found: Tensor
     terms: Mapping[str, Observation] = field(default_factory=dict)
     predicted: bool = False
@@ -83,7 +81,6 @@ class Residuals:
             residual=recent[-1] if followed else unknown,
             contraction=recent[-1] / recent[-2] if followed else unknown,
             diverging=growing[0] & growing[1] & growing[2] & (recent[-1] > first),
-            crop=observation.crop,
             found=torch.ones_like(unknown, dtype=torch.bool) if found is None else found,
             terms=observation.terms,
             predicted=predicted,

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import astuple
+from dataclasses import astuple, replace
 
 import pytest
 import torch
 from torch import Tensor
 
 from rectifid_core.guidance.combination import CombinedGuidance, combine, limit
-from rectifid_core.guidance.identity import IdentityGuidance
 from rectifid_core.guidance.weighted_sum import NamedEnergy, Schedule, WeightedSum
 from rectifid_core.interfaces import Observation
 from rectifid_core.scope import EVERYWHERE, GuidanceScope
@@ -144,7 +143,7 @@ class TestTheUsualCase:
             return [*solve(MinimalFlow(), torch.sigmoid, guidance.energy(2, 3), z0, iterations=3, scale=3.0)][-1]
 
         (identity,) = references(Scripted([[LEFT, RIGHT]]), 7)
-        plain, limited = run(IdentityGuidance(identity)), run(limit(identity, 0, 10000, GuidanceScope((0.0, 1.0))))
+        plain, limited = run(identity), run(limit(identity, 0, 10000, GuidanceScope((0.0, 1.0))))
         assert torch.equal(plain.latent, limited.latent) and torch.equal(plain.similarity, limited.similarity)
 
 
@@ -248,7 +247,7 @@ class TestGuidance:
     def test_people_under_limits_of_their_own(self):
         """Two identities stay two people, each in its iterations and under its mask."""
         first, second = references(Scripted([[LEFT, RIGHT]]), 7, 8)
-        first, second = IdentityGuidance(first, mask=half("left")), IdentityGuidance(second, mask=half("right"))
+        first, second = replace(first, mask=half("left")), replace(second, mask=half("right"))
         parts = {
             "first": (limit(first, end=2), Schedule()),
             "second": (limit(second, start=2, scope=GuidanceScope(masks=(half("right"),))), Schedule()),

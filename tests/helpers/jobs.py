@@ -75,8 +75,9 @@ class Job:
         self.latent = host_nodes.EmptyLatentImage().generate(64, 64, 1)[0]
         self.discriminator = pack("nodes.host.networks.discriminators").load_discriminator(parts.recogniser)
         reference = pack("nodes.demo").DrawDemoPortrait.execute(3, "a person")[0]
-        self.identity = pack("nodes.host.networks.discriminators").encode_images(self.discriminator, reference)
-        self.guidance = pack("rectifid_core.guidance.combination").IdentityGuidance(self.identity)
+        identity = pack("nodes.host.networks.discriminators").encode_images(self.discriminator, reference)
+        self.identity = pack("rectifid_core.guidance.identity").IdentityGuidance(identity, self.discriminator)
+        self.guidance = self.identity
         self._sampler = pack("nodes.host.run.sampler")
         self.iterates = []
 
@@ -117,7 +118,7 @@ class Job:
             "keep": "last",
             **changes,
         }
-        guidance = SimpleNamespace(discriminators=[], energy=lambda *_: energy) if energy else self.guidance
+        guidance = SimpleNamespace(networks=[], energy=lambda *_: energy) if energy else self.guidance
         return self._sampler.GuidedSampler(vae or self.vae, guidance, lambda: JobObserver(self, on_iterate), **settings)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from rectifid_core.guidance.identity import IdentityGuidance
 from rectifid_core.identity.encoding import encode_identity
 
 from .scripted import LEFT, RIGHT, Scripted, pictures
@@ -25,9 +26,9 @@ class ByColor(Scripted):
 
 
 def people(eye, *colors):
-    """The identities of plain pictures."""
+    """Guidances by the identities of plain pictures."""
     script, eye.script = eye.script, [[[LEFT]]]
-    identities = [encode_identity(eye, [painted((LEFT, color))]) for color in colors]
+    identities = [IdentityGuidance(encode_identity(eye, [painted((LEFT, color))]), eye) for color in colors]
     eye.script, eye.calls, eye.embedded = script, 0, 0
     return identities
 
@@ -46,9 +47,9 @@ SWAPPED = painted((LEFT, GREEN), (RIGHT, RED))
 
 
 def references(eye, *seeds):
-    """Identities of random pictures."""
+    """Guidances by identities of random pictures."""
     script, eye.script = eye.script, [[[LEFT]]]
-    identities = [encode_identity(eye, [pictures(seed=seed)[0]]) for seed in seeds]
+    identities = [IdentityGuidance(encode_identity(eye, [pictures(seed=seed)[0]]), eye) for seed in seeds]
     eye.script, eye.calls = script, 0
     return identities
 

@@ -36,10 +36,10 @@ class Scripted(EmbeddingDiscriminator):
         return seen
 
 
-def replace_script(identity, *script):
-    identity.discriminator.script = list(script)
-    identity.discriminator.calls = 0
-    return identity
+def replace_script(guidance, *script):
+    guidance.discriminator.script = list(script)
+    guidance.discriminator.calls = 0
+    return guidance
 
 
 def pictures(batch=1, seed=0):

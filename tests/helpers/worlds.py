@@ -161,13 +161,13 @@ class CurvedEnergy:
 
     def __call__(self, image: Tensor, iteration: int) -> Observation:
         energy = 0.37 * (3 * image - 2).cos().flatten(1).sum(dim=1)
-        return Observation(energy, -energy.detach(), image.detach())
+        return Observation(energy, -energy.detach())
 
 
 class Brightness:
     """Guidance without a network: to black."""
 
-    discriminators = []
+    networks = []
 
     def energy(self, views=4, seed=0):
         def observe(image, iteration):

@@ -38,8 +38,9 @@ def world(job, nodes, pack):
     def latent(batch=1, side=SIDE):
         return host_nodes.EmptyLatentImage().generate(side, side, batch)[0]
 
-    job.identity = pack("nodes.host.networks.discriminators").encode_images(job.discriminator, portrait(PERSON))
-    job.guidance = pack("rectifid_core.guidance.combination").IdentityGuidance(job.identity)
+    identity = pack("nodes.host.networks.discriminators").encode_images(job.discriminator, portrait(PERSON))
+    job.identity = pack("rectifid_core.guidance.identity").IdentityGuidance(identity, job.discriminator)
+    job.guidance = job.identity
     job.positive, job.negative, job.latent = prompt(SCENE), prompt(""), latent()
     return SimpleNamespace(job=job, clip=clip, prompt=prompt, portrait=portrait, latent=latent)
 

@@ -71,8 +71,8 @@ def test_each_input_explains_itself(nodes, node_id):
 
 
 def test_the_guidance_socket_takes_an_identity_today_and_any_energy_tomorrow(nodes):
-    guidance = nodes["AnchoredRectifiedSampler"].INPUT_TYPES()["required"]["guidance"]
-    assert guidance[0] == "RECTIFID_IDENTITY,RECTIFID_GUIDANCE"
+    guidance = nodes["AnchoredRectifiedSampler"].INPUT_TYPES()["optional"]["guidance"]
+    assert guidance[0] == "RECTIFID_GUIDANCE"
 
 
 def test_the_sampler_returns_latent_image_and_report(sample, run, job):

@@ -8,7 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from comfy.model_management import get_torch_device, load_models_gpu, unet_offload_device
+from comfy.model_management import (
+    get_torch_device,
+    load_models_gpu,
+    throw_exception_if_processing_interrupted,
+    unet_offload_device,
+)
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
@@ -65,9 +70,9 @@ def encode_images(
 ) -> Identity:
     """The identity of the host's images, ``(H, W, C)`` in [0, 1] each; all of it rests on the CPU.
 
-    masks: ``(H, W)``, one for each image; options: the others of `encode_identity`.
+    masks: ``(H, W)``, float32 on the CPU, one for each image; options: the others of `encode_identity`.
     """
-    masks = None if masks is None else [mask.to("cpu", torch.float32, copy=True) for mask in masks]
+    masks = None if masks is None else list(masks)
     for number, mask in enumerate(masks or (), 1):
         if not mask.any():  # the host's loader gives such a one, of 64 x 64, where nothing is painted
             raise ValueError(f"mask {number} is empty: paint over what is meant, or disconnect the mask")
@@ -77,25 +82,37 @@ def encode_images(
             discriminator,
             [as_channels_first(image, device) for image in images],
             masks=masks,
+            before_each=throw_exception_if_processing_interrupted,
             **options,
         )
-    seen = [replace(each, image=each.image.cpu()) for each in identity.seen]
-    query = None if identity.query is None else identity.query.cpu()
-    return replace(identity, embeddings=identity.embeddings.cpu(), crops=identity.crops.cpu(), query=query, seen=seen)
+    return replace(
+        identity,
+        embeddings=identity.embeddings.cpu(),
+        crops=identity.crops.cpu(),
+        query=None if identity.query is None else identity.query.cpu(),
+        references=tuple(replace(each, image=each.image.cpu()) for each in identity.references),
+    )
 
 
 def load_saved(path: Path, discriminator: HostedDiscriminator) -> Identity:
     """An identity that was saved, as `encode_images` makes it."""
+    discriminator.load()
     with torch.inference_mode(False):
         return load_identity(path, discriminator)
 
 
-def measure_images(identity: Identity, images: Iterable[Tensor]) -> list[Measurement | None]:
+def measure_images(
+    identity: Identity, discriminator: HostedDiscriminator, images: Iterable[Tensor]
+) -> list[Measurement | None]:
     """`measure` for the host's images, ``(H, W, C)`` in [0, 1] each; one at a time, since they may be large."""
-    device = identity.discriminator.load()
+    device = discriminator.load()
     with torch.inference_mode(False):
         pictures = as_rgb([as_channels_first(image, "cpu") for image in images], "image")
-        return [measure(identity, picture[None].to(device))[0] for picture in pictures]
+        measured = []
+        for picture in pictures:
+            throw_exception_if_processing_interrupted()
+            measured += measure(identity, discriminator, picture[None].to(device))
+        return measured
 
 
 def as_channels_first(image: Tensor, device: torch.device | str) -> Tensor:

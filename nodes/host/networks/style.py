@@ -16,15 +16,16 @@ from ..gradient.model import resident
 from .discriminators import HostedDiscriminator
 
 FEATURES = ("embedding", "gram")
+_SAMPLED = 16  # numbers of each weight
 
 
 class StyleDiscriminator(HostedDiscriminator):
-    """Compares whole pictures by what a CLIPVision of the host sees in them; its weights stay the host's.
+    """Compares whole pictures by the features that a CLIPVision of the host has of them; its weights stay the host's.
 
     features: "embedding" is the network's summary of a picture; "gram" is which of the features of its middle layer
     occur together, wherever they do.
 
-    Raises ValueError, in a user's words, for a network that cannot serve.
+    Raises ValueError, with advice, for a network that cannot serve.
     """
 
     def __init__(self, clip_vision: Any, features: str = FEATURES[0]) -> None:
@@ -70,29 +71,31 @@ class _Features(nn.Module):
         return self._read(self._patcher.model(pixel_values=here, intermediate_output=self._middle)).to(pixels.device)
 
 
-def _embedding(seen: tuple) -> Tensor:
-    """seen: what the host's networks return: the last layer, the middle one, the summary, and a projection."""
-    pooled = seen[2]
+def _embedding(outputs: tuple) -> Tensor:
+    """outputs: what the host's networks return: the last layer, the middle one, the summary, and a projection."""
+    pooled = outputs[2]
     return pooled.mean(dim=1) if pooled.ndim == 3 else pooled  # SigLIP has one for each patch
 
 
-def _gram(seen: tuple) -> Tensor:
+def _gram(outputs: tuple) -> Tensor:
     """The covariance of the features over the picture, so that what all pictures share falls out."""
-    if seen[1] is None:
+    if outputs[1] is None:
         raise ValueError(
             "This CLIP vision model does not show its middle layer. Choose the features 'embedding', or load another "
             "one, such as CLIP ViT-H."
         )
-    tokens = F.layer_norm(seen[1], seen[1].shape[-1:])
+    tokens = F.layer_norm(outputs[1], outputs[1].shape[-1:])
     tokens = tokens - tokens.mean(dim=1, keepdim=True)
     return (tokens.mT @ tokens).flatten(1) / tokens.shape[1]
 
 
 def _digest(network: nn.Module, features: str) -> str:
+    """Of a few numbers from each weight: enough to tell networks apart in a report, without reading all of it."""
     sha = hashlib.sha256(features.encode())
     for name, weight in sorted(network.state_dict().items()):
-        sha.update(name.encode())
-        sha.update(weight.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+        numbers = weight.detach().reshape(-1)
+        some = numbers[:: max(len(numbers) // _SAMPLED, 1)].float().cpu()
+        sha.update(f"{name} {tuple(weight.shape)} {weight.dtype}".encode() + some.numpy().tobytes())
     return sha.hexdigest()
 
 

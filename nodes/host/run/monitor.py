@@ -33,7 +33,7 @@ class RunMonitor:
 
     def __init__(self, guidance: Guidance, settings: dict[str, Any]):
         self._guidance = guidance
-        self._discriminators = guidance.discriminators
+        self._discriminators = guidance.networks
         self._settings = settings
         self.report = Report({"discriminators": {each.name: each.digest for each in self._discriminators}, **settings})
         iterations = settings["iterations"]

@@ -116,7 +116,7 @@ class GuidedSampler(comfy.samplers.Sampler):
             )
         self._vae = vae
         self._guidance, self._views = guidance, views
-        self._networks = [network for each in guidance.discriminators for network in _networks(each)]
+        self._networks = [network for each in guidance.networks for network in _networks(each)]
         self._observe = observe
         self._scale, self._scale_unit = scale, scale_unit
         self._keep = keep

@@ -46,7 +46,7 @@ def test_of_two_people_in_a_reference_one_has_to_be_chosen(eye):
     couple[0, :, :8], couple[1, :, 8:] = 1.0, 1.0
     with pytest.raises(ValueError, match="2 portraits found, and none chosen"):
         encode_identity(eye, [couple])
-    left, right = (encode_identity(eye, [couple], by="index", index=i).embedding for i in (0, 1))
+    left, right = (encode_identity(eye, [couple], strategy="index", index=i).embedding for i in (0, 1))
     assert left.tolist() == [1, 0, 0] and right.tolist() == [0, 1, 0]
     mask = torch.zeros(8, 16)
     mask[4:, 9:12] = 1

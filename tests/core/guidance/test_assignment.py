@@ -11,6 +11,7 @@ import torch
 from rectifid_core.discriminators.base import EmbeddingDiscriminator
 from rectifid_core.discriminators.faces.discriminator import load_face_discriminator
 from rectifid_core.guidance.assignment import MARGIN, GroupTracker, assign
+from rectifid_core.guidance.identity import IdentityGuidance
 from rectifid_core.identity.encoding import encode_identity
 from rectifid_core.images.regions import Region
 from rectifid_core.networks.onnx import load_onnx
@@ -22,6 +23,10 @@ from tests.helpers.scripted import FAINT, LEFT, NEAR_RIGHT, RIGHT
 from tests.helpers.worlds import normal
 
 BELOW = Region((0, 14, 10, 24), 0.7)
+
+
+def tracker(people, *settings, **options):
+    return GroupTracker([each.identity for each in people], people[0].discriminator, *settings, **options)
 
 
 def follow(track, *images):
@@ -55,8 +60,8 @@ def test_the_greatest_sum_of_all_ways(shape, seed):
 def test_each_gets_the_region_that_looks_like_it_whatever_the_order():
     for regions in ([LEFT, RIGHT], [RIGHT, LEFT]):
         for picture, expected in ((TWO, [LEFT, RIGHT]), (SWAPPED, [RIGHT, LEFT])):
-            assert follow(GroupTracker(people(ByColor([regions]), RED, GREEN)), picture) == [expected]
-            assert follow(GroupTracker(people(ByColor([regions]), GREEN, RED)), picture) == [expected[::-1]]
+            assert follow(tracker(people(ByColor([regions]), RED, GREEN)), picture) == [expected]
+            assert follow(tracker(people(ByColor([regions]), GREEN, RED)), picture) == [expected[::-1]]
 
 
 def test_the_sum_counts_and_not_who_comes_first():
@@ -64,11 +69,11 @@ def test_the_sum_counts_and_not_who_comes_first():
     eye = ByColor([[LEFT, RIGHT]])
     picture = painted((LEFT, (0.9, 0.5, 0.1)), (RIGHT, (0.9, 0.2, 0.1)))
     first, second = people(eye, (0.9, 0.3, 0.1), (0.6, 0.9, 0.1))
-    assert follow(GroupTracker([first, second]), picture) == [[RIGHT, LEFT]]
+    assert follow(tracker([first, second]), picture) == [[RIGHT, LEFT]]
 
 
 def test_when_the_likeness_changes_clearly_they_change_places():
-    track = GroupTracker(people(ByColor([[LEFT, RIGHT]]), RED, GREEN))
+    track = tracker(people(ByColor([[LEFT, RIGHT]]), RED, GREEN))
     assert follow(track, TWO, SWAPPED, SWAPPED, TWO) == [[LEFT, RIGHT], [RIGHT, LEFT], [RIGHT, LEFT], [LEFT, RIGHT]]
 
 
@@ -83,9 +88,9 @@ def test_a_change_needs_a_margin(swing, moves):
     """Two that look nearly alike, now the one and now the other more like red."""
     script = [between(0.5 + (-1) ** i * swing) for i in range(6)]
     red, green = people(ByColor([[LEFT, RIGHT]]), RED, GREEN)
-    alone = [follow(GroupTracker([red, green]), picture)[0] for picture in script]
+    alone = [follow(tracker([red, green]), picture)[0] for picture in script]
     assert alone == [[LEFT, RIGHT], [RIGHT, LEFT]] * 3, "without memory they flip"
-    seen = follow(GroupTracker([red, green]), *script)
+    seen = follow(tracker([red, green]), *script)
     assert seen == (alone if moves else [[LEFT, RIGHT]] * 6)
 
 
@@ -95,32 +100,32 @@ def test_the_margin_is_for_each_of_two_who_swap():
 
     def gain(share):
         crops = eye.crop(between(share).expand(2, -1, -1, -1), [LEFT, RIGHT])
-        likeness = torch.stack([each.similarity(eye.embed(crops)) for each in (red, green)])
+        likeness = torch.stack([each.identity.similarity(eye.embed(crops)) for each in (red, green)])
         return (likeness[0, 1] + likeness[1, 0] - likeness[0, 0] - likeness[1, 1]).item()
 
     shares = torch.linspace(0.5, 0.2, 61).tolist()
     stays = max(share for share in shares if gain(share) > 2 * MARGIN)
     for share, expected in ((stays, [RIGHT, LEFT]), (stays + 0.006, [LEFT, RIGHT])):
-        track = GroupTracker([red, green])
+        track = tracker([red, green])
         assert follow(track, TWO, between(share))[1] == expected
 
 
 def test_one_that_moves_is_followed():
-    track = GroupTracker(people(ByColor([[LEFT, RIGHT]], [[NEAR_RIGHT, LEFT]]), RED, GREEN))
+    track = tracker(people(ByColor([[LEFT, RIGHT]], [[NEAR_RIGHT, LEFT]]), RED, GREEN))
     assert follow(track, TWO, TWO)[1] == [LEFT, NEAR_RIGHT]
 
 
 def test_with_fewer_regions_the_least_alike_is_missing():
     red, green, blue = people(ByColor([[LEFT, RIGHT]]), RED, GREEN, BLUE)
-    places = GroupTracker([blue, red, green])(TWO[None], 0)
+    places = tracker([blue, red, green])(TWO[None], 0)
     assert [regions for regions, _ in places] == [[None], [LEFT], [RIGHT]]
     assert [found for _, found in places] == [[False], [True], [True]]
-    places = GroupTracker(people(ByColor([[]]), RED, GREEN))(TWO[None], 0)
+    places = tracker(people(ByColor([[]]), RED, GREEN))(TWO[None], 0)
     assert places == [([None], [False])] * 2
 
 
 def test_who_is_lost_stays_until_another_is_found_there():
-    track = GroupTracker(people(ByColor([[LEFT, RIGHT]], [[LEFT]], [[RIGHT]]), RED, GREEN))
+    track = tracker(people(ByColor([[LEFT, RIGHT]], [[LEFT]], [[RIGHT]]), RED, GREEN))
     assert follow(track, TWO, TWO) == [[LEFT, RIGHT]] * 2
     red_went_right = painted((RIGHT, RED))
     assert [regions[0] for regions, _ in track(red_went_right[None], 2)] == [RIGHT, None]
@@ -130,24 +135,24 @@ def test_who_is_lost_stays_until_another_is_found_there():
 def test_a_doubtful_region_is_for_who_has_no_other():
     sure = Region((0, 0, 12, 12), 0.9)
     surest = Region(BELOW.box, 0.45)
-    track = GroupTracker(people(ByColor([[sure, FAINT, surest]]), RED, GREEN))
+    track = tracker(people(ByColor([[sure, FAINT, surest]]), RED, GREEN))
     picture = painted((LEFT, RED), (BELOW, BLUE))
     assert follow(track, picture) == [[sure, surest]]
-    track = GroupTracker(people(ByColor([[LEFT, RIGHT, surest]]), RED, BLUE))
+    track = tracker(people(ByColor([[LEFT, RIGHT, surest]]), RED, BLUE))
     assert follow(track, painted((LEFT, RED), (RIGHT, GREEN), (BELOW, BLUE))) == [[LEFT, RIGHT]]
 
 
 def test_masks_say_who_stands_where():
     for size in ((24, 24), (12, 12), (100, 100)):
         masks = [half("right", size), half("left", size)]
-        track = GroupTracker(people(ByColor([[LEFT, RIGHT]]), RED, GREEN), masks)
+        track = tracker(people(ByColor([[LEFT, RIGHT]]), RED, GREEN), masks)
         assert follow(track, TWO) == [[RIGHT, LEFT]], "although they look like the others"
 
 
 def test_a_mask_for_one_leaves_the_rest_to_the_others():
-    track = GroupTracker(people(ByColor([[LEFT, RIGHT, BELOW]]), RED, GREEN), [half("right"), None])
+    track = tracker(people(ByColor([[LEFT, RIGHT, BELOW]]), RED, GREEN), [half("right"), None])
     assert follow(track, painted((LEFT, RED), (RIGHT, BLUE), (BELOW, GREEN))) == [[RIGHT, BELOW]]
-    track = GroupTracker(people(ByColor([[LEFT]]), RED, GREEN), [half("right"), None])
+    track = tracker(people(ByColor([[LEFT]]), RED, GREEN), [half("right"), None])
     assert follow(track, TWO) == [[None, LEFT]], "nobody in the mask, although the left one looks like it"
 
 
@@ -155,15 +160,15 @@ def test_a_region_counts_by_its_centre():
     for mask_left, expected in ((17, RIGHT), (19, None)):
         mask = torch.zeros(24, 24)
         mask[:, mask_left:] = 1
-        track = GroupTracker(people(ByColor([[LEFT, RIGHT]]), RED, GREEN), [None, mask])
+        track = tracker(people(ByColor([[LEFT, RIGHT]]), RED, GREEN), [None, mask])
         assert follow(track, TWO)[0][1] == expected
     outside = Region((-30, 0, 10, 12), 0.9)
-    track = GroupTracker(people(ByColor([[outside]]), RED, GREEN), [torch.ones(24, 24)] * 2)
+    track = tracker(people(ByColor([[outside]]), RED, GREEN), [torch.ones(24, 24)] * 2)
     assert follow(track, TWO) == [[None, None]]
 
 
 def test_the_detector_and_the_recogniser_run_once_for_all():
-    track = GroupTracker(people(eye := ByColor([[LEFT, RIGHT], [RIGHT]]), RED, GREEN, BLUE), detect_every=2)
+    track = tracker(people(eye := ByColor([[LEFT, RIGHT], [RIGHT]]), RED, GREEN, BLUE), detect_every=2)
     images = torch.stack([TWO, SWAPPED]).requires_grad_()
     for i in range(3):
         places = track(images, i)
@@ -173,13 +178,13 @@ def test_the_detector_and_the_recogniser_run_once_for_all():
 
 def test_samples_do_not_mix():
     red, green = people(ByColor([[LEFT, RIGHT], [RIGHT, LEFT]]), RED, GREEN)
-    places = GroupTracker([red, green])(torch.stack([TWO, SWAPPED]), 0)
+    places = tracker([red, green])(torch.stack([TWO, SWAPPED]), 0)
     assert [regions for regions, _ in places] == [[LEFT, RIGHT], [RIGHT, LEFT]]
 
 
 def test_what_cannot_be_compared_is_left_to_the_solver_to_refuse():
     """nan in the picture is the gradient's message, not the assignment's."""
-    places = GroupTracker(people(ByColor([[LEFT, RIGHT]]), RED, GREEN))(torch.full_like(TWO, torch.nan)[None], 0)
+    places = tracker(people(ByColor([[LEFT, RIGHT]]), RED, GREEN))(torch.full_like(TWO, torch.nan)[None], 0)
     assert [found for _, found in places] == [[True], [True]]
 
 
@@ -203,11 +208,11 @@ def test_two_of_the_demos_people_in_new_scenes(name):
     """64 pictures of two people each; measured: all of them right."""
     eye = SideBySide(load_onnx(WEIGHTS / f"recogniser_{name}.onnx"), name=name, digest=name, input_size=64)
     drawn = new_people(128)
-    identities = [encode_identity(eye, [portrait]) for portrait in drawn[:, 0]]
+    identities = [IdentityGuidance(encode_identity(eye, [portrait]), eye) for portrait in drawn[:, 0]]
     right = 0
     for number, (first, second) in enumerate(zip(drawn[::2, 1], drawn[1::2, 1], strict=True)):
         order = (first, second) if number % 2 else (second, first)
-        track = GroupTracker(identities[2 * number : 2 * number + 2])
+        track = tracker(identities[2 * number : 2 * number + 2])
         (place, _), _ = track(torch.cat(order, dim=-1)[None], 0)
         right += (place[0].box[0] == 0) == bool(number % 2)
     assert right >= 61, "95 %"
@@ -218,10 +223,13 @@ def test_six_people_on_a_photograph(tmp_path):
     eye = load_face_discriminator(real_pack(tmp_path / "real"))
     photo = group_photo()
     faces = [face for face in eye.locate(photo[None])[0] if face.score >= eye.threshold]
-    identities = [encode_identity(eye, [photo], by="index", index=number) for number in (3, 0, 5, 1, 4, 2)]
-    places = GroupTracker(identities)(photo.flip(-1)[None], 0)
+    identities = [
+        IdentityGuidance(encode_identity(eye, [photo], strategy="index", index=number), eye)
+        for number in (3, 0, 5, 1, 4, 2)
+    ]
+    places = tracker(identities)(photo.flip(-1)[None], 0)
     for number, (regions, found) in zip((3, 0, 5, 1, 4, 2), places, strict=True):
         mirrored = photo.shape[-1] - faces[number].centre[0]
         assert found == [True] and abs(regions[0].centre[0] - mirrored) < 5
-    two = GroupTracker(identities[:2])(photo[None], 0)
+    two = tracker(identities[:2])(photo[None], 0)
     assert [regions[0].box for regions, _ in two] == [faces[3].box, faces[0].box]

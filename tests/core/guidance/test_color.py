@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from rectifid_core.guidance.color import ColorEnergy, ColorGuidance, oklab
+from rectifid_core.guidance.color import ColorEnergy, ColorGuidance, oklab, palette_of
 
 
 def picture(height: int = 12, width: int = 10, seed: int = 0, dtype=torch.float32) -> torch.Tensor:
@@ -26,24 +26,24 @@ def test_the_same_colours_in_any_arrangement_are_the_goal():
     seen = ColorGuidance(reference).energy()(torch.stack([reference, shuffled(reference, 12, 10)]), 0)
     torch.testing.assert_close(seen.energy, torch.zeros(2), atol=1e-9, rtol=0)
     torch.testing.assert_close(seen.similarity, torch.ones(2))
-    assert ColorEnergy(reference)(picture(seed=2)[None] ** 3, 0).energy > 1
+    assert ColorEnergy(palette_of(reference))(picture(seed=2)[None] ** 3, 0).energy > 1
 
 
 def test_the_size_does_not_matter():
     reference = picture()
     large = reference.repeat_interleave(5, 1).repeat_interleave(4, 2)
-    energy = ColorEnergy(reference)
+    energy = ColorEnergy(palette_of(reference))
     assert energy(large[None], 0).similarity > 0.98 > energy(picture(seed=2)[None] ** 3, 0).similarity
-    assert ColorEnergy(large)(reference[None], 0).similarity > 0.98
+    assert ColorEnergy(palette_of(large))(reference[None], 0).similarity > 0.98
 
 
 def test_the_distance_of_plain_pictures_is_that_of_their_colours():
     """Black and white are 1 apart, and a colour from another as far as in OKLab."""
-    seen = ColorEnergy(plain(0, 0, 0))(plain(1, 1, 1)[None], 0)
+    seen = ColorEnergy(palette_of(plain(0, 0, 0)))(plain(1, 1, 1)[None], 0)
     assert seen.similarity == pytest.approx(0, abs=1e-4) and seen.energy == pytest.approx(1000, rel=1e-4)
     red, blue = plain(0.8, 0.1, 0.1), plain(0.2, 0.2, 0.9)
     apart = (oklab(red.flatten(1)) - oklab(blue.flatten(1)))[:, 0].norm()
-    assert 1 - ColorEnergy(red)(blue[None], 0).similarity == pytest.approx(apart.item(), rel=1e-4)
+    assert 1 - ColorEnergy(palette_of(red))(blue[None], 0).similarity == pytest.approx(apart.item(), rel=1e-4)
 
 
 def test_oklab_knows_its_colours():
@@ -58,19 +58,19 @@ def test_oklab_knows_its_colours():
 @pytest.mark.parametrize("masked", [False, True])
 def test_its_gradient_is_that_of_a_finite_difference(masked):
     mask = torch.zeros(6, 5).index_fill_(1, torch.tensor([1, 2]), 1.0) if masked else None
-    energy = ColorEnergy(picture(7, 9, seed=3, dtype=torch.float64), mask)
+    energy = ColorEnergy(palette_of(picture(7, 9, seed=3, dtype=torch.float64)), mask)
     image = 0.05 + 0.9 * picture(6, 5, seed=4, dtype=torch.float64)[None]
     assert torch.autograd.gradcheck(lambda x: energy(x, 0).energy, image.requires_grad_(), atol=1e-6)
 
 
 def test_black_has_a_gradient():
     image = torch.zeros(1, 3, 8, 8, requires_grad=True)
-    ColorEnergy(plain(1, 1, 1))(image, 0).energy.sum().backward()
+    ColorEnergy(palette_of(plain(1, 1, 1)))(image, 0).energy.sum().backward()
     assert image.grad.isfinite().all() and (image.grad < 0).all()
 
 
 def test_samples_do_not_mix():
-    energy = ColorEnergy(picture())
+    energy = ColorEnergy(palette_of(picture()))
     images = torch.stack([picture(seed=5), picture(seed=6)])
     both = energy(images, 0).energy
     torch.testing.assert_close(both, torch.cat([energy(image[None], 0).energy for image in images]))
@@ -89,7 +89,7 @@ def test_outside_of_the_mask_nothing_counts():
 
 def test_descent_reaches_the_palette():
     """Along its own gradient a picture gets the colours of the reference, to within what is seen."""
-    energy = ColorEnergy(picture(seed=7) ** 2 * torch.tensor([1.0, 0.6, 0.3]).view(3, 1, 1))
+    energy = ColorEnergy(palette_of(picture(seed=7) ** 2 * torch.tensor([1.0, 0.6, 0.3]).view(3, 1, 1)))
     image = picture(seed=8)[None].requires_grad_()
     before = energy(image, 0).similarity
     optimiser = torch.optim.Adam([image], lr=0.01)
@@ -108,7 +108,7 @@ def test_a_mask_of_another_shape_is_refused():
 
 
 def test_an_empty_mask_is_refused():
-    with pytest.raises(ValueError, match="the mask is empty: paint over where the colours shall be"):
+    with pytest.raises(ValueError, match="the mask is empty: paint over where the colours belong"):
         ColorGuidance(picture(), torch.zeros(64, 64))
     dot = torch.zeros(64, 64)
     dot[1, 1] = 1

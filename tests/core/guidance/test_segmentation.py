@@ -103,7 +103,7 @@ def test_a_label_that_there_is_not():
 
 
 def test_an_empty_mask():
-    with pytest.raises(ValueError, match="the mask is empty: paint over where red shall be"):
+    with pytest.raises(ValueError, match="the mask is empty: paint over where red belongs"):
         SegmentationGuidance(by_colour(), "red", torch.zeros(16, 16))
     dot = torch.zeros(64, 64)
     dot[1, 1] = 1

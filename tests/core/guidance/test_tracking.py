@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from rectifid_core.discriminators.base import EmbeddingDiscriminator
-from rectifid_core.guidance.identity import FACTOR, PIXEL_FACTOR, IdentityEnergy, IdentityGuidance
+from rectifid_core.guidance.identity import FACTOR, PIXEL_FACTOR, IdentityGuidance
 from rectifid_core.guidance.tracking import Tracker
 from rectifid_core.identity.encoding import encode_identity
-from rectifid_core.images.views import Views
 from rectifid_core.report.report import Report
 from rectifid_core.solver.best import Best
 from rectifid_core.solver.solve import solve
@@ -18,7 +19,8 @@ from tests.helpers.worlds import MinimalFlow, rng
 
 
 def reference():
-    return encode_identity(Scripted([[LEFT]]), [pictures(seed=9)[0]])
+    eye = Scripted([[LEFT]])
+    return IdentityGuidance(encode_identity(eye, [pictures(seed=9)[0]]), eye)
 
 
 def follow(*script, detect_every=1):
@@ -57,7 +59,7 @@ def test_the_detector_runs_at_every_nth_iterate():
 
 
 def test_a_sample_in_which_nothing_was_ever_found():
-    energy = IdentityEnergy(replace_script(reference(), [[LEFT], []]))
+    energy = replace_script(reference(), [[LEFT], []]).energy(views=0)
     image = pictures(2).requires_grad_()
     seen = energy(image, 0)
     assert seen.found.tolist() == [True, False]
@@ -69,13 +71,13 @@ def test_a_sample_in_which_nothing_was_ever_found():
 
 def test_views_do_not_depend_on_which_samples_have_a_region():
     image = pictures(2)
-    both = IdentityEnergy(replace_script(reference(), [[LEFT], [RIGHT]]), Views(3, 1))(image, 4)
-    one = IdentityEnergy(replace_script(reference(), [[], [RIGHT]]), Views(3, 1))(image, 4)
+    both = replace_script(reference(), [[LEFT], [RIGHT]]).energy(3, 1)(image, 4)
+    one = replace_script(reference(), [[], [RIGHT]]).energy(3, 1)(image, 4)
     assert one.energy[1] == pytest.approx(both.energy[1].item())
 
 
 def run(script, iterations=4, batch=1, **options):
-    guidance = IdentityGuidance(replace_script(reference(), *script), **options)
+    guidance = replace(replace_script(reference(), *script), **options)
     z0 = torch.randn(batch, 3, 24, 24, generator=rng(3), dtype=torch.float64)
     return list(solve(MinimalFlow(), torch.sigmoid, guidance.energy(views=0), z0, iterations=iterations))
 
@@ -135,10 +137,11 @@ def test_weights_of_the_mean():
 
 
 def test_the_pixel_term():
-    identity = replace_script(reference(), [[LEFT], [LEFT]])
+    guidance = replace_script(reference(), [[LEFT], [LEFT]])
+    identity, eye = guidance.identity, guidance.discriminator
     image = pictures(2)
-    plain, pixels = (IdentityEnergy(identity, pixels=share)(image, 0) for share in (0.0, 0.25))
-    difference = (plain.crop - identity.crops).abs().flatten(1).mean(dim=1)
+    plain, pixels = (replace(guidance, pixels=share).energy(views=0)(image, 0) for share in (0.0, 0.25))
+    difference = (eye.crop(image, [LEFT, LEFT]) - identity.crops).abs().flatten(1).mean(dim=1)
     torch.testing.assert_close(pixels.energy - plain.energy, 0.25 * PIXEL_FACTOR * difference)
     torch.testing.assert_close(pixels.similarity, plain.similarity)
 
@@ -147,7 +150,7 @@ def test_doubtful_regions_are_nobodys_reference():
     with pytest.raises(ValueError, match="the reference image: no face found"):
         encode_identity(Scripted([[FAINT]]), pictures())
     identity = encode_identity(Scripted([[RIGHT, FAINT]]), pictures())
-    assert identity.seen[0].chosen is RIGHT and identity.seen[0].regions == [RIGHT]
+    assert identity.references[0].chosen is RIGHT and identity.references[0].regions == [RIGHT]
 
 
 def test_the_reference_that_is_wrong_is_named():
@@ -165,7 +168,7 @@ def test_a_mask_is_the_region_where_nothing_is_detected():
     mask = torch.zeros(24, 24)
     mask[4:10, 6:20] = 1
     identity = encode_identity(plain, pictures(), masks=[mask])
-    assert identity.seen[0].chosen.box == (6, 4, 20, 10)
+    assert identity.references[0].chosen.box == (6, 4, 20, 10)
     for masks, message in ([[mask[:9]], "mask has 24 x 9 pixels"], [[mask] * 2, "1 reference images and 2 masks"]):
         with pytest.raises(ValueError, match=message):
             encode_identity(plain, pictures(), masks=masks)

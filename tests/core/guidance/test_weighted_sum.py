@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from rectifid_core.discriminators.base import EmbeddingDiscriminator
-from rectifid_core.guidance.combination import CombinedGuidance, as_guidance, combine
+from rectifid_core.guidance.base import check_guidance
+from rectifid_core.guidance.combination import CombinedGuidance, combine
 from rectifid_core.guidance.identity import FACTOR, IdentityGuidance
 from rectifid_core.guidance.weighted_sum import Schedule, seed_of
 from rectifid_core.identity.encoding import encode_identity
@@ -78,7 +81,7 @@ class TestIdentities:
     def test_one_alone_is_the_plain_energy(self):
         (identity,) = references(Scripted([[LEFT, RIGHT]]), 7)
         image = pictures(seed=1)
-        plain = IdentityGuidance(identity).energy(3, 5)(image, 2)
+        plain = identity.energy(3, 5)(image, 2)
         one = together(identity).energy(3, 5)(image, 2)
         assert one.energy.item() == plain.energy.item() and one.similarity.item() == plain.similarity.item()
 
@@ -104,7 +107,7 @@ class TestIdentities:
         (person,) = references(eye := Scripted([[LEFT]]), 7)
         (dog,) = references(nose := Scripted([[RIGHT]], name="nose"), 8)
         guidance = together(person, dog)
-        assert guidance.discriminators == [eye, nose]
+        assert guidance.networks == [eye, nose]
         both, seen = gradient(guidance.energy(views=0), pictures(seed=1))
         assert eye.calls == nose.calls == 1
         assert all(both[0, :, inside(region)].any() for region in (LEFT, RIGHT)) and seen.found.all()
@@ -112,22 +115,24 @@ class TestIdentities:
     def test_without_a_detector_a_mask_is_the_region(self):
         plain = EmbeddingDiscriminator(Scripted([]).network, name="plain", digest="plain", input_size=8)
         first, second = (encode_identity(plain, [pictures(seed=seed)[0]]) for seed in (7, 8))
-        left = IdentityGuidance(first, mask=half("left", (48, 48)))
+        left = IdentityGuidance(first, plain, mask=half("left", (48, 48)))
         only, _ = gradient(left.energy(views=0), pictures(seed=1))
         assert only[0, :, :, :12].any() and not only[0, :, :, 12:].any()
-        seen = together(left, IdentityGuidance(second, mask=half("right"))).energy(views=0)(pictures(seed=1), 0)
+        seen = together(left, IdentityGuidance(second, plain, mask=half("right"))).energy(views=0)(pictures(seed=1), 0)
         crops = [pictures(seed=1)[..., :12], pictures(seed=1)[..., 12:]]
         for part, identity, crop in zip(seen.terms.values(), (first, second), crops, strict=True):
             expected = identity.similarity(
                 plain.embed(torch.nn.functional.interpolate(crop, (8, 8), mode="bilinear", antialias=True))
             )
             torch.testing.assert_close(part.similarity, expected)
-        blend = together(first, second).energy(views=0)(pictures(seed=1), 0)
+        blend = together(*(IdentityGuidance(each, plain) for each in (first, second))).energy(views=0)(
+            pictures(seed=1), 0
+        )
         assert blend.found.all() and len(blend.terms) == 2, "without masks both have the whole picture"
 
     def test_a_mask_for_one_identity(self):
         (identity,) = references(Scripted([[LEFT, RIGHT]], [[RIGHT, LEFT]], [[LEFT]]), 7)
-        energy = IdentityGuidance(identity, mask=half("right", (10, 10))).energy(views=0)
+        energy = replace(identity, mask=half("right", (10, 10))).energy(views=0)
         found = []
         for i in range(3):
             slope, seen = gradient(energy, pictures(seed=1), i)
@@ -151,7 +156,7 @@ class TestRuns:
         for colors in ((RED, GREEN), (GREEN, RED)):
             eye = ByColor([[LEFT, RIGHT]])
             masks = (half("left"), half("right"))
-            parts = [IdentityGuidance(each, mask=mask) for each, mask in zip(people(eye, *colors), masks, strict=True)]
+            parts = [replace(each, mask=mask) for each, mask in zip(people(eye, *colors), masks, strict=True)]
             image = self.run(together(*parts), 0.4 + 0.2 * pictures()[0], 20)[-1].image
             crops = eye.crop(image.expand(2, -1, -1, -1), [LEFT, RIGHT]).mean(dim=(2, 3))
             assert crops.argmax(dim=1).tolist() == [color.index(1.0) for color in colors]
@@ -234,13 +239,13 @@ class TestCombine:
     def test_the_networks_are_named_once(self):
         first, second = references(eye := Scripted([[LEFT]]), 7, 8)
         (dog,) = references(nose := Scripted([[RIGHT]], name="nose"), 9)
-        assert together(first, dog, second, Brightness()).discriminators == [eye, nose]
+        assert together(first, dog, second, Brightness()).networks == [eye, nose]
 
     def test_what_weighs_nothing_is_not_there(self):
         (person,) = references(Scripted([[LEFT]]), 7)
         (dog,) = references(nose := Scripted([[RIGHT]], name="nose"), 9)
         guidance = combine({"person": (person, Schedule()), "dog": (dog, Schedule(0.0))})
-        assert nose not in guidance.discriminators and list(guidance.terms) == ["person"]
+        assert nose not in guidance.networks and list(guidance.terms) == ["person"]
 
     @pytest.mark.parametrize(
         ("schedules", "message"),
@@ -258,25 +263,25 @@ class TestCombine:
 
     def test_masks_that_do_not_fit(self):
         first, second = references(Scripted([[LEFT, RIGHT]]), 7, 8)
-        with pytest.raises(ValueError, match="the mask is empty: paint over where the identity shall be"):
-            IdentityGuidance(first, mask=torch.zeros(24, 24))
-        wide = IdentityGuidance(first, mask=torch.ones(24, 48))
+        with pytest.raises(ValueError, match="the mask is empty: paint over where the identity belongs"):
+            replace(first, mask=torch.zeros(24, 24))
+        wide = replace(first, mask=torch.ones(24, 48))
         for guidance in (wide, together(wide, second)):
             with pytest.raises(ValueError, match="mask has 48 x 24 pixels and the picture 24 x 24.*the same shape"):
                 guidance.energy()(pictures(), 0)
-        rounded = IdentityGuidance(first, mask=torch.ones(1000, 1016))
+        rounded = replace(first, mask=torch.ones(1000, 1016))
         assert rounded.energy(views=0)(pictures(), 0).found.all(), "sides are rounded to what a model draws"
 
     def test_an_identity_is_guidance(self):
         (identity,) = references(Scripted([[LEFT]]), 7)
-        assert as_guidance(identity) == IdentityGuidance(identity)
+        assert check_guidance(identity) is identity
         guidance = together(identity)
-        assert as_guidance(guidance) is guidance and isinstance(guidance, CombinedGuidance)
+        assert check_guidance(guidance) is guidance and isinstance(guidance, CombinedGuidance)
 
 
 def test_the_detector_rests_as_the_most_demanding_one_allows():
     first, second = references(eye := Scripted([[LEFT, RIGHT]], [[LEFT, NEAR_RIGHT]]), 7, 8)
-    guidance = together(IdentityGuidance(first, detect_every=4), IdentityGuidance(second, detect_every=2))
+    guidance = together(replace(first, detect_every=4), replace(second, detect_every=2))
     energy = guidance.energy(views=0)
     for i in range(4):
         energy(pictures(seed=1), i)

@@ -58,7 +58,7 @@ def encode(tiles, image, region):
 
 @pytest.mark.parametrize("region", [LEFT, RIGHT])
 def test_the_most_similar_region_counts(tiles, image, region):
-    [measured] = measure(encode(tiles, image, region), image[None].requires_grad_())
+    [measured] = measure(encode(tiles, image, region), tiles, image[None].requires_grad_())
     assert measured.region is region and measured.similarity == pytest.approx(1)
 
 
@@ -66,24 +66,24 @@ def test_each_image_is_measured_alone(tiles, image):
     identity = encode(tiles, image, LEFT)
     images = torch.stack([torch.rand(3, 16, 64, generator=rng(1), dtype=torch.float64), image, image])
     tiles.seen = [[LEFT, RIGHT], [LEFT, RIGHT], []]
-    first, second, third = measure(identity, images)
+    first, second, third = measure(identity, tiles, images)
     assert first.similarity < 0.999 and second.similarity == pytest.approx(1) and third is None
 
 
 def test_a_doubtful_region_counts_only_alone_and_then_the_surest(tiles, image):
     identity = encode(tiles, image, replace(FAINTER, score=1.0))
-    [measured] = measure(identity, image[None])
+    [measured] = measure(identity, tiles, image[None])
     assert measured.region in (LEFT, RIGHT)
     tiles.seen = [[FAINTER, FAINT]]
-    [measured] = measure(identity, image[None])
+    [measured] = measure(identity, tiles, image[None])
     assert measured.region is FAINT
 
 
 def test_it_agrees_with_the_guidance(tiles, image):
     identity = encode(tiles, torch.rand(3, 16, 64, generator=rng(2), dtype=torch.float64), LEFT)
     tiles.seen = [[RIGHT]]
-    [measured] = measure(identity, image[None])
-    seen = IdentityGuidance(identity).energy(views=0)(image[None], 0)
+    [measured] = measure(identity, tiles, image[None])
+    seen = IdentityGuidance(identity, tiles).energy(views=0)(image[None], 0)
     assert measured.similarity == pytest.approx(seen.similarity.item())
 
 
@@ -91,5 +91,5 @@ def test_the_detector_is_told_what_to_look_for(tiles, image):
     query = torch.rand(1, 5)
     identity = replace(encode(tiles, image, LEFT), query=query)
     tiles.queries.clear()
-    measure(identity, image[None])
+    measure(identity, tiles, image[None])
     assert tiles.queries == [query]

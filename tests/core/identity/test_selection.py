@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from rectifid_core.identity.selection import choose
+from rectifid_core.identity.selection import select_region
 from rectifid_core.images.masks import box_of
 from rectifid_core.images.regions import Region, overlap, whole
 
@@ -18,42 +18,42 @@ LARGE, LEFT, CENTRAL = (
 FACES = [LARGE, LEFT, CENTRAL]
 
 
-@pytest.mark.parametrize(("by", "meant"), [("largest", LARGE), ("leftmost", LEFT), ("central", CENTRAL)])
-def test_the_one_that_is_meant(by, meant):
-    assert choose(FACES, "face", SIZE, by=by) is meant
+@pytest.mark.parametrize(("strategy", "meant"), [("largest", LARGE), ("leftmost", LEFT), ("central", CENTRAL)])
+def test_the_one_that_is_meant(strategy, meant):
+    assert FACES[select_region(FACES, "face", SIZE, strategy=strategy)] is meant
 
 
 def test_by_number():
-    assert [choose(FACES, "face", SIZE, by="index", index=i) for i in range(3)] == FACES
+    assert [select_region(FACES, "face", SIZE, strategy="index", index=i) for i in range(3)] == [0, 1, 2]
     with pytest.raises(ValueError, match=r"no face number 3; found were number 0 at \(150, 50\), 60 pixels wide"):
-        choose(FACES, "face", SIZE, by="index", index=3)
+        select_region(FACES, "face", SIZE, strategy="index", index=3)
 
 
 def test_only_wants_one():
-    assert choose([LEFT], "face", SIZE) is LEFT
+    assert select_region([LEFT], "face", SIZE) == 0
     with pytest.raises(ValueError, match="3 faces found, and none chosen: number 0 .*, number 2 .*paint a mask"):
-        choose(FACES, "face", SIZE)
+        select_region(FACES, "face", SIZE)
 
 
 def test_nothing_found():
     with pytest.raises(ValueError, match="no face found; use a picture in which"):
-        choose([], "face", SIZE, by="largest")
+        select_region([], "face", SIZE, strategy="largest")
 
 
 def test_a_mask_chooses():
     mask = torch.zeros(SIZE)
     mask[55:100, 0:60] = 1
-    assert choose(FACES, "face", SIZE, by="largest", mask=mask) is LEFT
+    assert FACES[select_region(FACES, "face", SIZE, strategy="largest", mask=mask)] is LEFT
     with pytest.raises(ValueError, match="the mask covers no face"):
-        choose(FACES, "face", SIZE, mask=torch.zeros(SIZE))
+        select_region(FACES, "face", SIZE, mask=torch.zeros(SIZE))
     with pytest.raises(ValueError, match="mask has 100 x 200 pixels and the image 200 x 100"):
-        choose(FACES, "face", SIZE, mask=mask.T)
+        select_region(FACES, "face", SIZE, mask=mask.T)
 
 
 def test_a_region_beyond_the_border_under_a_mask():
     outside = Region((-40, -40, -5, -5))
     beyond = Region((150, 50, 260, 140))
-    assert choose([outside, beyond], "face", SIZE, mask=torch.ones(SIZE)) is beyond
+    assert select_region([outside, beyond], "face", SIZE, mask=torch.ones(SIZE)) == 1
 
 
 def test_overlap():

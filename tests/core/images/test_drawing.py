@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import pytest
 import torch
 
-from rectifid_core.identity.identity import Identity
+from rectifid_core.identity.identity import Identity, Recogniser
 from rectifid_core.identity.plot import plot_identity
 from rectifid_core.images.drawing import CHOSEN, LONGEST, OTHER, draw_regions, on_one_size
 from rectifid_core.images.regions import Region
@@ -22,7 +20,7 @@ def at(picture, x, y):
 
 def test_the_chosen_box_is_green_and_the_others_orange():
     regions = [Region((20, 40, 60, 100)), Region((100, 30, 180, 90))]
-    picture = draw_regions(torch.zeros(3, 120, 200), regions, regions[1])
+    picture = draw_regions(torch.zeros(3, 120, 200), regions, 1)
     assert picture.shape == (3, 120, 200)
     for region, color in zip(regions, (ORANGE, GREEN), strict=True):
         left, top, right, bottom = (int(edge) for edge in region.box)
@@ -34,7 +32,7 @@ def test_the_chosen_box_is_green_and_the_others_orange():
 
 def test_the_chosen_one_lies_on_top():
     regions = [Region((10, 10, 90, 90)), Region((10, 10, 90, 90))]
-    for chosen in regions:
+    for chosen in range(2):
         assert torch.equal(at(draw_regions(torch.zeros(3, 100, 100), regions, chosen), 89, 50), GREEN)
 
 
@@ -88,10 +86,10 @@ def test_regions_are_numbered_as_they_come_above_their_boxes():
 def test_an_identity_can_be_looked_at(references):
     embeddings = torch.nn.functional.normalize(torch.randn(references, 20, generator=rng()), dim=1)
     crops = torch.rand(references, 3, 16, 16, generator=rng())
-    identity = Identity(SimpleNamespace(name="toy"), embeddings, crops, torch.linspace(1, 0, references + 1)[:-1])
+    identity = Identity(Recogniser("toy", "", ""), embeddings, crops, torch.linspace(1, 0, references + 1)[:-1])
     plot = plot_identity(identity)
     assert plot.dtype.name == "uint8" and plot.shape[1:] == (750, 3) and plot.shape[0] > 200
-    turned = plot_identity(Identity(identity.discriminator, embeddings.flip(1), crops, identity.weights))
+    turned = plot_identity(Identity(identity.recogniser, embeddings.flip(1), crops, identity.weights))
     assert turned.shape == plot.shape and (turned != plot).any(), "the strip shows the numbers"
-    dark = plot_identity(Identity(identity.discriminator, embeddings, crops * 0, identity.weights))
+    dark = plot_identity(Identity(identity.recogniser, embeddings, crops * 0, identity.weights))
     assert dark.mean() < plot.mean(), "the crops are seen"

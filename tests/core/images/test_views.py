@@ -66,7 +66,7 @@ def test_warp_turns_pixels_not_fractions():
 
     y, x = torch.meshgrid(torch.arange(24) - 11.5, torch.arange(48) - 23.5, indexing="ij")
     disc = torch.sigmoid(8 - (x**2 + y**2).sqrt()).expand(1, 3, 24, 48)  # stays a disc on a wide picture
-    torch.testing.assert_close(_warp(disc, quarter / 3, one, zero, zero), disc, atol=0.05, rtol=0)
+    torch.testing.assert_close(_warp(disc, quarter / 3, one, zero, zero, 24 / 48), disc, atol=0.05, rtol=0)
 
 
 def test_blur_keeps_flat_areas_and_spreads_a_point():

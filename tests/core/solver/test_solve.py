@@ -134,7 +134,6 @@ def test_iterates_are_numbered_and_the_first_is_the_unguided_flow():
             z = flow.step(k, z)
     assert [iterate.number for iterate in iterates] == [0, 1, 2, 3, 4, 5]
     assert torch.equal(iterates[0].latent, z) and torch.equal(iterates[0].image, decode(z))
-    assert torch.equal(iterates[0].crop, iterates[0].image)
     assert iterates[0].contraction.isnan().all() and not iterates[0].residual.isnan().any()
     assert iterates[-1].residual.isnan().all() and iterates[-1].contraction.isnan().all()
     torch.testing.assert_close(iterates[3].contraction, iterates[3].residual / iterates[2].residual)
@@ -289,7 +288,7 @@ def test_best_is_kept_for_each_sample():
         nothing = torch.zeros(2)
         found = torch.ones(2, dtype=torch.bool)
         measures = (nothing, torch.tensor(similarity), nothing, nothing, nothing)
-        return Iterate(number, image + 10, image, *measures, None, found)
+        return Iterate(number, image + 10, image, *measures, found)
 
     best = Best()
     for each in (iterate(0, 0.1, 0.5), iterate(1, 0.7, 0.4), iterate(2, 0.3, 0.6), iterate(3, 0.6, 0.6)):

@@ -4,6 +4,7 @@ import functools
 import importlib.util
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import folder_paths
@@ -141,7 +142,7 @@ class TestLoad:
         coarse = load(precision=precision)
         assert {weight.dtype for weight in coarse.networks[0].parameters()} == {dtype}
         embeddings = [
-            run("EncodeReferenceIdentity", discriminator=each, images=face).result[0].embedding
+            run("EncodeReferenceIdentity", discriminator=each, images=face).result[0].identity.embedding
             for each in (exact, coarse)
         ]
         assert embeddings[0] @ embeddings[1] > 0.99
@@ -204,21 +205,23 @@ class TestEncode:
     )
     def test_one_of_six(self, encode, group, which, centre):
         identity, crops, boxes = encode(group, which=which).result
-        [seen] = identity.seen
+        [seen] = identity.identity.references
         assert len(seen.regions) == 6 and seen.chosen.centre == pytest.approx(centre, abs=6)
         assert crops.shape == (1, 112, 112, 3) and boxes.shape == (1, 709, 1024, 3)
 
     def test_the_number_in_the_boxes_picture_is_the_index(self, encode, group):
         for index in range(6):
-            [seen] = encode(group, which="index", index=index).result[0].seen
-            assert seen.chosen is seen.regions[index]
+            [seen] = encode(group, which="index", index=index).result[0].identity.references
+            assert seen.index == index and seen.chosen is seen.regions[index]
         with pytest.raises(ValueError, match="no face number 6; found were number 0"):
             encode(group, which="index", index=6)
 
     def test_the_face_under_a_mask(self, encode, group):
         mask = torch.zeros(1, *group.shape[1:3])
         mask[:, 300:360, 1150:1200] = 1
-        assert encode(group, mask=mask).result[0].seen[0].chosen.centre == pytest.approx((1180, 335), abs=6)
+        assert encode(group, mask=mask).result[0].identity.references[0].chosen.centre == pytest.approx(
+            (1180, 335), abs=6
+        )
         with pytest.raises(ValueError, match="the mask covers no face"):
             encode(group, mask=mask.flip(1))
         with pytest.raises(ValueError, match="the mask has 1280 x 440 pixels and the image 1280 x 886"):
@@ -242,15 +245,14 @@ class TestEncode:
             "float64": (face.double(), 0.999),
             "flipped twice": (face.flip(2).contiguous().flip(2), 0.999),
         }[kind]
-        embeddings = [encode(each).result[0].embedding for each in (face, image)]
+        embeddings = [encode(each).result[0].identity.embedding for each in (face, image)]
         assert embeddings[0] @ embeddings[1] > least
 
     def test_a_photo_of_8k(self, encode, group):
         image = torch.nn.functional.interpolate(one_face(group).movedim(-1, 1), (4320, 7680)).movedim(1, -1)
-        identity, crops, boxes = encode(image, which="largest").result
-        assert (
-            identity.seen[0].chosen.width > 1000 and crops.shape == (1, 112, 112, 3) and boxes.shape[1:3] == (576, 1024)
-        )
+        guidance, crops, boxes = encode(image, which="largest").result
+        assert guidance.identity.references[0].chosen.width > 1000
+        assert crops.shape == (1, 112, 112, 3) and boxes.shape[1:3] == (576, 1024)
 
 
 class TestMeasure:
@@ -296,11 +298,12 @@ class TestDescribe:
             run("DescribeFaceIdentity", identity=job.identity)
 
     def test_an_identity_from_a_file(self, run, pack, encode, group, tmp_path):
-        identity = encode(one_face(group)).result[0]
-        pack("rectifid_core.identity.files").save_identity(identity, tmp_path / "me.safetensors")
+        guidance = encode(one_face(group)).result[0]
+        pack("rectifid_core.identity.files").save_identity(guidance.identity, tmp_path / "me.safetensors")
         loaded = pack("nodes.host.networks.discriminators").load_saved(
-            tmp_path / "me.safetensors", identity.discriminator
+            tmp_path / "me.safetensors", guidance.discriminator
         )
+        loaded = replace(guidance, identity=loaded)
         with pytest.raises(ValueError, match="loaded from a file, which does not keep the reference image"):
             run("DescribeFaceIdentity", identity=loaded)
 

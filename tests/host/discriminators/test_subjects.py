@@ -96,8 +96,8 @@ def test_words_choose_the_reference_and_its_look_guides(load, run, sample, dog, 
     identity, crops, boxes = run(
         "EncodeReferenceIdentity", discriminator=discriminator, images=dog, text="a dog"
     ).result
-    assert crops.shape == (1, 28, 28, 3) and identity.query.shape == (1, 32)
-    assert not identity.query.is_inference() and identity.query.dtype == torch.float32
+    assert crops.shape == (1, 28, 28, 3) and identity.identity.query.shape == (1, 32)
+    assert not identity.identity.query.is_inference() and identity.identity.query.dtype == torch.float32
     report = sample(guidance=identity, iterations=4).result[2]
     assert max(row[0] for row in report.similarity[1:]) > report.similarity[0][0]
 
@@ -108,7 +108,7 @@ def test_a_mask_chooses_the_reference(load, run, sample, dog):
     for detector in ("none", "google/owlvit-base-patch32"):
         discriminator = load(detector=detector, detection_threshold=0.01)
         identity = run("EncodeReferenceIdentity", discriminator=discriminator, images=dog, mask=mask).result[0]
-        assert identity.seen[0].chosen.box == (8, 16, 72, 80)
+        assert identity.identity.references[0].chosen.box == (8, 16, 72, 80)
         (guidance,) = run("IdentityGuidance", identity=identity, pixels=1.0).result
         report = sample(guidance=guidance, iterations=4).result[2]
         assert max(row[0] for row in report.similarity[1:]) > report.similarity[0][0]

@@ -86,7 +86,7 @@ def test_inpainting(fresh, guide_on_gpu, rule):
 @pytest.mark.parametrize("guidance", ["two", "limited", "color", "mixed"])
 def test_every_guidance(pack, run, fresh, guide_on_gpu, guidance, rule):
     picture = run("DrawDemoPortrait", identity=4)[0]
-    other = pack("nodes.host.networks.discriminators").encode_images(fresh.discriminator, picture)
+    (other, *_) = run("EncodeReferenceIdentity", discriminator=fresh.discriminator, images=picture).result
     color = run("ColorGuidance", image=picture)[0]
     limited = run("LimitGuidance", guidance=fresh.identity, start_iteration=1, end_percent=0.7, mask=MASK)[0]
     fresh.guidance = {

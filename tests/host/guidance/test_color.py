@@ -60,7 +60,7 @@ class TestColor:
     def test_bad_inputs(self, run):
         with pytest.raises(ValueError, match="takes the colours of one image"):
             run("ColorGuidance", image=pictures(2))
-        with pytest.raises(ValueError, match="there are 2 masks: connect one, of where the colours shall be in every"):
+        with pytest.raises(ValueError, match="there are 2 masks: connect one, of where the colours belong in every"):
             run("ColorGuidance", image=pictures(), mask=torch.ones(2, 8, 8))
         with pytest.raises(ValueError, match="the mask is empty"):
             run("ColorGuidance", image=pictures(), mask=torch.zeros(1, 64, 64))

@@ -33,7 +33,7 @@ class TestMask:
     @pytest.mark.parametrize(
         ("mask", "message"),
         [
-            (torch.zeros(1, 64, 64), "the mask is empty: paint over where the identity shall be, or disconnect"),
+            (torch.zeros(1, 64, 64), "the mask is empty: paint over where the identity belongs, or disconnect"),
             (torch.ones(3, 64, 64), "there are 3 masks: connect one"),
         ],
     )
@@ -58,7 +58,9 @@ class TestPeople:
         eye = job.discriminator._discriminator
         encode = pack("nodes.host.networks.discriminators").encode_images
         seen = SimpleNamespace(regions=[left, right], left=left, right=right)
-        seen.identities = [encode(job.discriminator, squares(seed=seed)) for seed in (4, 5)]
+        guide = pack("rectifid_core.guidance.identity").IdentityGuidance
+        encoded = [encode(job.discriminator, squares(seed=seed)) for seed in (4, 5)]
+        seen.identities = [guide(identity, job.discriminator) for identity in encoded]
         monkeypatch.setattr(eye, "detects", True, raising=False)
         monkeypatch.setattr(eye, "noun", "face", raising=False)
         monkeypatch.setattr(eye, "locate", lambda image, query=None: [seen.regions] * len(image), raising=False)

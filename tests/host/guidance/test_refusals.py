@@ -14,10 +14,6 @@ class TestRefusals:
         with pytest.raises(ValueError, match="all weights are 0, so there is nothing to guide"):
             run("CombineGuidance", guidance_1=job.identity, weight_1=0.0)
 
-    def test_nothing_is_connected(self, run):
-        with pytest.raises(ValueError, match="nothing is connected: connect at least one"):
-            run("CombineGuidance")
-
     def test_a_discriminator_that_is_gone(self, run, sample, job, pack):
         from dataclasses import replace
 
@@ -26,7 +22,7 @@ class TestRefusals:
         with pytest.raises(ValueError, match="The discriminator recogniser .* not loaded .*Run the node that loads it"):
             sample(guidance=guidance)
 
-    @pytest.mark.parametrize(("what", "named"), [(None, "nothing"), ("a text", "a str")])
+    @pytest.mark.parametrize(("what", "named"), [(7, "an? int"), ("a text", "a str")])
     def test_what_is_no_guidance(self, run, sample, job, what, named):
         """From a switch, say, whose socket takes anything."""
         message = f"{named} arrives where an identity or guidance should: connect Encode Reference Identity or a"
@@ -34,12 +30,8 @@ class TestRefusals:
             run("LimitGuidance", guidance=what)
         with pytest.raises(ValueError, match=message):
             sample(guidance=what)
-        sockets = {"guidance_1": job.identity, "guidance_2": what}
-        if what is None:
-            assert list(run("CombineGuidance", **sockets).result[0].terms) == ["guidance_1"]
-        else:
-            with pytest.raises(ValueError, match=message):
-                run("CombineGuidance", **sockets)
+        with pytest.raises(ValueError, match=message):
+            run("CombineGuidance", guidance_1=job.identity, guidance_2=what)
 
     @pytest.mark.parametrize("guided", ["alone", "limited", "combined"])
     def test_no_vae(self, run, sample, job, guided):
@@ -56,10 +48,10 @@ class TestRefusals:
         ("options", "message"),
         [
             ({"detect_every": 0}, "the detector must run at every iterate or every n-th, n >= 1, not 0"),
-            ({"pixels": float("nan")}, "the share of the pixels must be 0 or more, not nan"),
-            ({"pixels": -1.0}, "the share of the pixels must be 0 or more, not -1"),
-            ({"mask": torch.ones(1, 8, 8) / 0}, "mask of where the identity shall be has values that are nan or inf"),
-            ({"mask": torch.ones(1, 0, 8)}, "mask of where the identity shall be has no pixels, \\(1, 0, 8\\)"),
+            ({"pixels": float("nan")}, "the weight of the pixels must be 0 or more, not nan"),
+            ({"pixels": -1.0}, "the weight of the pixels must be 0 or more, not -1"),
+            ({"mask": torch.ones(1, 8, 8) / 0}, "mask of where the identity belongs has values that are nan or inf"),
+            ({"mask": torch.ones(1, 0, 8)}, "mask of where the identity belongs has no pixels, \\(1, 0, 8\\)"),
         ],
     )
     def test_options_that_cannot_be(self, run, job, options, message):
@@ -108,7 +100,7 @@ class TestRefusals:
         cut_out = torch.cat([squares(), torch.zeros(1, 40, 40, 1)], dim=-1)
         white = torch.ones(1, 40, 40, 3)
         first, second = (
-            run("EncodeReferenceIdentity", discriminator=job.discriminator, images=each).result[0].embeddings
+            run("EncodeReferenceIdentity", discriminator=job.discriminator, images=each).result[0].identity.embeddings
             for each in (cut_out, white)
         )
         assert torch.equal(first, second)

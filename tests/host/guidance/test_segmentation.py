@@ -73,7 +73,7 @@ class TestSegmentation:
     def test_bad_inputs(self, guide, nodes, models):
         with pytest.raises(ValueError, match=f"no label 'unicorn'; it knows {', '.join(LABELS)}"):
             guide(label="unicorn")
-        with pytest.raises(ValueError, match="the mask is empty: paint over where sky shall be"):
+        with pytest.raises(ValueError, match="the mask is empty: paint over where sky belongs"):
             guide(mask=torch.zeros(1, 64, 64))
         with pytest.raises(ValueError, match="there are 2 masks: connect one"):
             guide(mask=torch.ones(2, 8, 8))

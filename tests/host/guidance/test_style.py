@@ -86,7 +86,7 @@ class TestStyle:
         assert any(patcher is clip_vision.patcher for patcher in loaded)
         (digest,) = report.settings["discriminators"].values()
         other = run("StyleGuidance", clip_vision=clip_vision, image=pictures(), features="gram").result[0]
-        assert len(digest) == 64 and other.discriminators[0].digest != digest
+        assert len(digest) == 64 and other.networks[0].digest != digest
 
     def test_a_twin_that_is_not_paged_sees_the_same(self, pack, load_clip_vision):
         """What newer hosts are told where they page weights in and out, which no CPU does."""

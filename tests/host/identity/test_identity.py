@@ -54,8 +54,8 @@ class TestEncode:
     def test_batches_and_lists_of_any_size_make_one_identity(self, nodes, encode, shown):
         assert nodes["EncodeReferenceIdentity"].INPUT_IS_LIST
         output = encode([pictures(2), pictures(1, 64, 32, 4), pictures(1, 20, 20, 1)])
-        identity, crops, boxes = output.result
-        assert identity.embeddings.shape == (4, 16) and crops.shape == (4, 32, 32, 3)
+        guidance, crops, boxes = output.result
+        assert guidance.identity.embeddings.shape == (4, 16) and crops.shape == (4, 32, 32, 3)
         assert boxes.shape == (4, 64, 50, 3) and 0 <= boxes.min() and boxes.max() <= 1
         sizes = [Image.open(path).size for path in previews(output)]
         assert sizes[:4] == [(50, 40), (50, 40), (32, 64), (20, 20)] and sizes[4:8] == [(32, 32)] * 4
@@ -64,31 +64,31 @@ class TestEncode:
         assert shown[0][0].splitlines()[2] == "reference image 3: took the picture, 32 x 64 pixels"
 
     def test_what_takes_part_in_a_gradient_later_is_normal(self, encode):
-        identity = encode(pictures(2), weights="1, 0.5", matching="nearest").result[0]
-        tensors = (identity.embeddings, identity.weights, identity.crops, *(each.image for each in identity.seen))
+        identity = encode(pictures(2), weights="1, 0.5", matching="nearest").result[0].identity
+        tensors = (identity.embeddings, identity.weights, identity.crops, *(each.image for each in identity.references))
         assert not any(tensor.is_inference() for tensor in tensors)
         assert identity.weights.tolist() == [1, 0.5] and identity.matching == "nearest"
 
     def test_the_same_picture_in_any_layout(self, encode):
         image = pictures()
-        expected = encode(image).result[0].embeddings
+        expected = encode(image).result[0].identity.embeddings
         transposed = image.transpose(1, 2).contiguous().transpose(1, 2)
         strided = torch.stack([image, image], dim=-1)[..., 0]
         assert not transposed.is_contiguous() and not strided.is_contiguous()
         for layout in (transposed, strided, image.double(), torch.cat([image, torch.ones(1, 40, 50, 1)], dim=-1)):
-            torch.testing.assert_close(encode(layout).result[0].embeddings, expected)
+            torch.testing.assert_close(encode(layout).result[0].identity.embeddings, expected)
 
     def test_grey_is_grey_in_three_channels(self, encode):
         grey = pictures(channels=1)
-        three = encode(grey.expand(-1, -1, -1, 3)).result[0]
-        torch.testing.assert_close(encode(grey).result[0].embeddings, three.embeddings)
+        three = encode(grey.expand(-1, -1, -1, 3)).result[0].identity
+        torch.testing.assert_close(encode(grey).result[0].identity.embeddings, three.embeddings)
 
     def test_a_picture_of_16_bits_from_the_hosts_loader(self, encode, tmp_path, monkeypatch):
         monkeypatch.setattr(folder_paths, "input_directory", str(tmp_path))
         deep = (pictures().numpy()[0] * 65535).round().astype(np.uint16)
         cv2.imwrite(str(tmp_path / "deep.png"), deep[..., ::-1])
-        loaded = encode(host_nodes.LoadImage().load_image("deep.png")[0]).result[0]
-        assert loaded.embedding @ encode(pictures()).result[0].embedding > 0.999
+        loaded = encode(host_nodes.LoadImage().load_image("deep.png")[0]).result[0].identity
+        assert loaded.embedding @ encode(pictures()).result[0].identity.embedding > 0.999
 
     def test_a_picture_of_8k(self, encode):
         image = pictures(1, 27, 48).repeat(1, 160, 160, 1)
@@ -122,9 +122,9 @@ class TestEncode:
         masks = torch.zeros(3, 40, 50)
         masks[:, 10:30, 5:45] = 1
         inside = image[:, 10:30, 5:45]
-        expected = encode(inside).result[0].embeddings
+        expected = encode(inside).result[0].identity.embeddings
         for mask in (masks, [masks[:1], masks[1:]], [masks[0], masks[1:, None]]):
-            torch.testing.assert_close(encode(image, mask=mask).result[0].embeddings, expected)
+            torch.testing.assert_close(encode(image, mask=mask).result[0].identity.embeddings, expected)
 
     @pytest.mark.parametrize(
         ("mask", "message"),
@@ -182,7 +182,7 @@ class TestKeep:
         output = load(*options)
         loaded, crops = output.result
         assert crops.shape == (2, 32, 32, 3) and len(output.ui["images"]) == 3
-        assert not loaded.embeddings.is_inference()
+        assert not loaded.identity.embeddings.is_inference()
         latents = [sample(guidance=each).result[0]["samples"] for each in (identity, loaded)]
         assert torch.equal(*latents)
 
@@ -297,7 +297,6 @@ class TestGuidance:
         assert len(calls) == 2, "of six iterates"
 
     def test_an_identity_without_its_images_guides(self, sample, job):
-        latents = [
-            sample(guidance=each).result[0]["samples"] for each in (job.identity, replace(job.identity, seen=[]))
-        ]
+        bare = replace(job.identity, identity=replace(job.identity.identity, references=()))
+        latents = [sample(guidance=each).result[0]["samples"] for each in (job.identity, bare)]
         assert torch.equal(*latents)

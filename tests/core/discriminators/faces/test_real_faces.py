@@ -144,8 +144,8 @@ def test_guidance_towards_somebody_else(real, people):
     """A step down the energy makes a face more similar; a picture without a face stays out of it."""
     photo, faces, embeddings = people
     image, _ = close_up(photo, faces[0])
-    target = encode_identity(real, [close_up(photo, faces[1])[0][0]], by="largest")
-    energy = IdentityGuidance(target, detect_every=2).energy(views=2)
+    target = encode_identity(real, [close_up(photo, faces[1])[0][0]], strategy="largest")
+    energy = IdentityGuidance(target, real, detect_every=2).energy(views=2)
     x = torch.cat([image, torch.full_like(image, 0.5)]).requires_grad_()
     first = energy(x, 0)
     assert first.found.tolist() == [True, False] and first.similarity.isnan().tolist() == [False, True]
@@ -182,7 +182,7 @@ def test_real_faces_that_make_poor_references(real, people):
         assert real.doubt(face, F.interpolate(small, (112, 112), mode="bilinear")[0]) is None
         assert "blurred" in real.doubt(face, gaussian_blur(crop, 3.0))
     tiny = F.interpolate(photo[None], scale_factor=0.3, mode="bilinear", antialias=True)[0]
-    (doubt,) = encode_identity(real, [tiny], by="largest").doubts
+    (doubt,) = encode_identity(real, [tiny], strategy="largest").doubts
     assert re.search("the face is only 3[0-9] pixels wide.*use a picture in which it has 48 or more", doubt)
 
 

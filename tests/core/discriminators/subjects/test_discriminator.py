@@ -36,7 +36,7 @@ class TestLocate:
         image = picture(80, 120)
         identity = encode_identity(owl, [image, picture(64, 64, 1)], text="a dog")
         best = owl.locate(image[None], owl.text_query("a dog"))[0][0]
-        assert identity.seen[0].chosen == best
+        assert identity.references[0].chosen == best
         assert identity.query.shape == (2, 32) and identity.embeddings.shape == (2, 32)
         crop = owl.crop(image[None], [best])
         torch.testing.assert_close(identity.crops[:1], crop)
@@ -47,14 +47,14 @@ class TestLocate:
         image, mask = picture(80, 120), torch.zeros(80, 120)
         mask[10:30, 20:90] = 1
         masked = encode_identity(owl, [image], masks=[mask])
-        assert masked.seen[0].chosen.box == (20, 10, 90, 30)
-        torch.testing.assert_close(masked.query[0], owl.image_query(image, masked.seen[0].chosen))
+        assert masked.references[0].chosen.box == (20, 10, 90, 30)
+        torch.testing.assert_close(masked.query[0], owl.image_query(image, masked.references[0].chosen))
         assert masked.doubts == (
             "the subject is only 70 x 20 pixels, so the likeness may be poor; use a picture in which it is at least 64 "
             "pixels wide and high",
         )
         middle = encode_identity(load(), [image])
-        assert middle.seen[0].chosen.box == (20, 0, 100, 80) and middle.query is None and middle.doubts == ()
+        assert middle.references[0].chosen.box == (20, 0, 100, 80) and middle.query is None and middle.doubts == ()
 
     def test_nothing_that_the_words_name(self, load):
         owl = load(detector="owlvit", threshold=1.0)
@@ -92,7 +92,7 @@ class TestLocate:
         owl = load(detector="owlv2")
         identity = encode_identity(owl, [photo], text="a dog")
         assert identity.crops.shape == (1, 3, 28, 28) and identity.embedding.isfinite().all()
-        seen = IdentityGuidance(identity, pixels=1.0).energy(views=2)(photo[None].requires_grad_(), 0)
+        seen = IdentityGuidance(identity, owl, pixels=1.0).energy(views=2)(photo[None].requires_grad_(), 0)
         assert seen.energy.isfinite().all() and seen.found.all()
 
 
@@ -101,7 +101,7 @@ def test_guided(load, detector, pixels):
     """The region moves from iterate to iterate with a detector, and the similarity rises all the same."""
     discriminator = load(detector=detector)
     identity = encode_identity(discriminator, [picture(64, 64, seed=5)], text="a dog" if detector else "")
-    energy = IdentityGuidance(identity, pixels=pixels).energy(views=2)
+    energy = IdentityGuidance(identity, discriminator, pixels=pixels).energy(views=2)
     z0 = torch.randn(2, 3, 48, 48, generator=rng(2))
     iterates = list(solve(pushed_together(), torch.sigmoid, energy, z0, iterations=6, scale=5.0))
     assert iterates[0].found.all()
