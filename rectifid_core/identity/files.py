@@ -37,11 +37,7 @@ def save_identity(identity: Identity, path: str | Path) -> None:
     for an identity with numbers that are not finite, or where the file cannot be written.
     """
     path = Path(path)
-    tensors = {
-        "embeddings": identity.embeddings,
-        "weights": identity.weights,
-        "crops": (identity.crops * 255).round().clamp(0, 255).byte(),
-    }
+    tensors = {"embeddings": identity.embeddings, "weights": identity.weights, "crops": identity.crops}
     if identity.query is not None:
         tensors["query"] = identity.query
     for name, tensor in tensors.items():
@@ -50,6 +46,7 @@ def save_identity(identity: Identity, path: str | Path) -> None:
                 f"the {name} of this identity, by {identity.recogniser.name}, have numbers that are nan or infinite, "
                 "by which nobody can be recognised; encode the reference images again"
             )
+    tensors["crops"] = (identity.crops * 255).round().clamp(0, 255).byte()
     references, width = identity.embeddings.shape
     metadata = {
         "format": FORMAT,
@@ -137,7 +134,7 @@ def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
         content = file.read(LARGEST + 1)
     if len(content) > LARGEST:
         raise IdentityFileError(
-            f"{path.name} has more than {LARGEST >> 20} MiB, and is no identity; choose another one"
+            f"{path.name} has more than {LARGEST >> 20} MiB, which no identity has; choose another file"
         )
     try:
         tensors = load(content)

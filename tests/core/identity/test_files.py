@@ -4,31 +4,16 @@ from __future__ import annotations
 
 import json
 import pickle
-from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 
 import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
-from torch import nn
 
-from rectifid_core.discriminators.base import EmbeddingDiscriminator
-from rectifid_core.identity.encoding import encode_identity
 from rectifid_core.identity.files import IdentityFileError, load_identity, save_identity
-from rectifid_core.identity.identity import Identity
+from tests.helpers.identities import discriminator, identity
 from tests.helpers.worlds import rng
-
-
-def discriminator(name="first", digest="a" * 64, size=8) -> EmbeddingDiscriminator:
-    torch.manual_seed(0)
-    network = nn.Sequential(nn.Flatten(), nn.Linear(3 * size * size, 10)).requires_grad_(False)
-    return EmbeddingDiscriminator(network, name=name, digest=digest, input_size=size)
-
-
-def identity(**changes) -> Identity:
-    encoded = encode_identity(discriminator(), torch.rand(3, 3, 20, 20, generator=rng()), weights=(1, 0.5, 0))
-    return replace(encoded, **changes)
 
 
 @pytest.fixture
