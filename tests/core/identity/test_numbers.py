@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
 from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from rectifid_core.identity.encoding import AT_ONCE, encode_identity

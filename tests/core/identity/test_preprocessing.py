@@ -6,12 +6,12 @@ import pytest
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from rectifid_core.identity.encoding import encode_identity
-from rectifid_core.identity.files import IdentityFileError, load_identity, save_identity
-from rectifid_core.identity.identity import Recogniser
 from rectifid_core.guidance.combination import combine
 from rectifid_core.guidance.identity import IdentityGuidance
 from rectifid_core.guidance.weighted_sum import Schedule
+from rectifid_core.identity.encoding import encode_identity
+from rectifid_core.identity.files import IdentityFileError, load_identity, save_identity
+from rectifid_core.identity.identity import Recogniser
 from tests.helpers.identities import discriminator, identity, references
 
 OTHERS = {
@@ -44,7 +44,9 @@ def test_the_name_and_the_type_of_numbers_do_not_matter(tmp_path):
 
 def test_recognisers_are_equal_whose_embeddings_mean_the_same():
     mine = Recogniser.of(discriminator())
-    assert mine == Recogniser.of(discriminator("renamed")) and hash(mine) == hash(Recogniser.of(discriminator("renamed")))
+    assert mine == Recogniser.of(discriminator("renamed")) and hash(mine) == hash(
+        Recogniser.of(discriminator("renamed"))
+    )
     assert mine != Recogniser.of(discriminator(digest="b" * 64))
     assert all(mine != Recogniser.of(discriminator(**settings)) for settings in OTHERS.values())
 
@@ -65,6 +67,8 @@ def test_identities_under_different_settings_are_not_told_apart_by_one_of_them()
     eyes = [discriminator(), discriminator(mean=0.0)]
     for eye in eyes:
         eye.detects = True
-    terms = {str(i): (IdentityGuidance(encode_identity(eye, references(1)), eye), Schedule()) for i, eye in enumerate(eyes)}
+    terms = {
+        str(i): (IdentityGuidance(encode_identity(eye, references(1)), eye), Schedule()) for i, eye in enumerate(eyes)
+    }
     seen = combine(terms).energy(views=0)(references(1), 0)
     assert all(term.similarity > 0.999 for term in seen.terms.values())

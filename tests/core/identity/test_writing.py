@@ -95,8 +95,9 @@ def test_a_file_that_is_cut_while_it_is_read_is_refused_and_kills_nobody(tmp_pat
 
         path = Path(sys.argv[1])
         crops = torch.rand(3, 3, 8, 8).repeat_interleave(4000, dim=0)  # many pages
-        mine = identity()
-        save_identity(replace(mine, crops=crops, embeddings=mine.embeddings.repeat(4000, 1), weights=torch.ones(12000)), path)
+        embeddings = identity().embeddings.repeat(4000, 1)
+        mine = replace(identity(), crops=crops, embeddings=embeddings, weights=torch.ones(12000))
+        save_identity(mine, path)
 
         def cut(frame, event, argument):  # as soon as the file is open, by Python or by the library
             if event == "c_return" and getattr(argument, "__name__", "") in ("open", "__enter__", "keys"):
