@@ -4,42 +4,16 @@ import logging
 import pickle
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import cv2
 import folder_paths
 import numpy as np
 import pytest
-import server
 import torch
 from PIL import Image
 
 import nodes as host_nodes
 from tests.helpers.places import WEIGHTS
-
-
-@pytest.fixture
-def encode(run, job):
-    return lambda images, **inputs: run(
-        "EncodeReferenceIdentity", discriminator=job.discriminator, images=images, **inputs
-    )
-
-
-@pytest.fixture
-def identities(tmp_path, monkeypatch):
-    folder = tmp_path / "identities"
-    monkeypatch.setitem(folder_paths.folder_names_and_paths, "identities", ([str(folder)], set()))
-    monkeypatch.setattr(folder_paths, "filename_list_cache", {})
-    return folder
-
-
-@pytest.fixture
-def shown(monkeypatch):
-    """What the nodes write on themselves."""
-    texts = []
-    instance = SimpleNamespace(send_progress_text=lambda text, node_id: texts.append((text, node_id)))
-    monkeypatch.setattr(server.PromptServer, "instance", instance, raising=False)
-    return texts
 
 
 def pictures(batch=1, height=40, width=50, channels=3, seed=0):
