@@ -71,6 +71,8 @@ class Report:
         drawn = [i for i, each in enumerate(found) if each and not self.predicted[i]]
         if not drawn:
             return "nothing to compare was found in the picture; it is unguided"
+        if all(map(math.isnan, similarity)):
+            return "drawn without guidance"
         best = max(drawn, key=similarity.__getitem__)
         line = (
             f"similarity {similarity[0]:.3f} unguided, {similarity[best]:.3f} best (iteration {self.number[best]}), "
