@@ -9,7 +9,8 @@ from pathlib import Path
 import folder_paths
 from huggingface_hub import constants
 
-from ..rectifid_core.networks.pretrained import PretrainedError, find_cached, find_folders
+from ..rectifid_core.networks.pretrained import PretrainedError
+from ..rectifid_core.networks.pretrained_folders import find_cached, find_folders
 
 FOLDER = "transformers"
 folder_paths.add_model_folder_path(FOLDER, os.path.join(folder_paths.models_dir, FOLDER))

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..images.regions import Region
+from ..networks.weights import first_weight
 
 
 class Discriminator(Protocol):
@@ -138,7 +139,7 @@ class EmbeddingDiscriminator:
         return torch.cat(crops)
 
     def embed(self, crops: Tensor) -> Tensor:
-        weight = next(self.network.parameters(), crops)
+        weight = first_weight(self.network, crops)
         if weight.device != crops.device:
             raise ValueError(
                 f"{self.name} is on the device {weight.device} and the picture on {crops.device}; move one to the other"
@@ -150,7 +151,12 @@ class EmbeddingDiscriminator:
             raise ValueError(
                 f"{self.name} made {tuple(features.shape)} of {len(crops)} images: it must embed each alone"
             )
-        return F.normalize(features.flatten(1).to(torch.promote_types(features.dtype, torch.float32)), dim=1)
+        if not features.isfinite().all() and crops.isfinite().all():
+            raise FloatingPointError(
+                f"{self.name} makes nan or infinity of a picture, which comes of too little precision or of damaged "
+                "weights; load it in fp32, or download it again"
+            )
+        return F.normalize(features.flatten(1).to(torch.promote_types(crops.dtype, torch.float32)), dim=1)
 
     def text_query(self, text: str) -> Tensor | None:
         if text:

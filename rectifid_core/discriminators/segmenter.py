@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..networks.pretrained import Preprocessing, digest, name_of, open_network, read_preprocessing
+from ..networks.pretrained import Preprocessing, open_network, read_preprocessing
+from ..networks.pretrained_folders import name_of
 
 CLASSES = {
     "segformer": "SegformerForSemanticSegmentation",
@@ -85,15 +86,15 @@ class Segmenter:
 
 
 def load_segmenter(folder: Path) -> Segmenter:
-    """From a folder in the Hugging Face layout; PretrainedError, in a user's words, for one that cannot serve."""
-    network = open_network(folder, CLASSES, EXAMPLE)
-    names: Mapping[int, str] = network.config.id2label
+    """From a folder in the Hugging Face layout; PretrainedError for one that cannot serve."""
+    opened = open_network(folder, CLASSES, EXAMPLE)
+    names: Mapping[int, str] = opened.network.config.id2label
     return Segmenter(
-        LogProbabilities(network),
-        [names[number] for number in sorted(names)],
+        LogProbabilities(opened.network),
+        [str(names[number]) for number in sorted(names)],
         read_preprocessing(folder, DEFAULT),
         name=name_of(folder),
-        digest=digest(folder),
+        digest=opened.digest,
     )
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from ..discriminators.base import Discriminator
 from ..identity.identity import Identity
 from ..images.masks import fit_mask, lies_in
 from ..images.regions import Region, overlap
+from ..packages import importing
 
 # What it is worth, in cosine, that a region stays its identity's.  Two people who swap both lose it, so that their
 # summed similarity must rise by twice as much.  Measured on the demo model: from iterate to iterate, the difference of
@@ -27,6 +27,8 @@ def assign(worth: Tensor) -> list[int | None]:
 
     worth: ``(I, R)``, of each pair; -inf where a region cannot be an identity's.
     """
+    with importing("scipy>=1.10", "two identities in one picture"):
+        from scipy.optimize import linear_sum_assignment
     assigned: list[int | None] = [None] * len(worth)
     for identity, region in zip(*linear_sum_assignment(worth.clamp(min=_NEVER).numpy(), maximize=True), strict=True):
         if worth[identity, region] > _NEVER:

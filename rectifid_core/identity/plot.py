@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from matplotlib.figure import Figure
 
-from ..images.figure import DPI, INCHES, drawn
+from ..images.figure import INCHES, drawn, new_figure
 from .identity import Identity
 
 _CROPS_IN_A_ROW = 8
@@ -19,7 +18,7 @@ def plot_identity(identity: Identity) -> np.ndarray:
     references = len(identity.crops)
     rows = math.ceil(references / _CROPS_IN_A_ROW)
     heights = [1.2 * rows, min(0.6 + 0.2 * references, 3.0)] + ([3.0] if references > 1 else [])
-    figure = Figure((INCHES[0], sum(heights) + 1.0), dpi=DPI, layout="constrained")
+    figure = new_figure(INCHES[0], sum(heights) + 1.0)
     figure.suptitle(
         f"{references} reference{'s' if references > 1 else ''}, by {identity.recogniser.name}", fontsize=11
     )

@@ -1,41 +1,42 @@
-"""ONNX files as frozen torch networks, so that gradients run through them.  A file is data: none of it is executed."""
+"""ONNX files as frozen torch networks, so that gradients run through them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import onnx
 import torch
-from google.protobuf.message import DecodeError
-from onnx.external_data_helper import ExternalDataInfo, load_external_data_for_model, uses_external_data
-from onnx2torch import convert
 from torch import Tensor, nn
 
-Shape = Sequence[int | None]  # None: an axis that the file leaves free
+from ..packages import importing
+from .onnx_file import OnnxError, Shape, inputs_of, read_onnx, read_whole_onnx, shape_of, show
+from .opset import NEWEST, agree, lowered, opset_of
+from .weights import first_weight
 
-
-class OnnxError(ValueError):
-    """The file cannot serve as a discriminator's network; the message says why and what to do."""
+if TYPE_CHECKING:
+    import onnx
 
 
 class OnnxNetwork(nn.Module):
-    """A converted file: ``(B, 3, H, W) -> (B, ...)``, frozen, in eval mode.
+    """A converted file: ``(B, 3, H, W) -> (B, ...)``, frozen, in eval mode, whatever the floating type of its weights.
 
     shape: the (batch, 3, height, width) that the file takes.
     one_by_one: the file was exported for a batch of exactly one, and constants inside it rely on that.
+    digest: the SHA-256 of the file, and of the weights that it keeps elsewhere.
     """
 
-    def __init__(self, network: nn.Module, shape: Shape, one_by_one: bool) -> None:
+    def __init__(self, network: nn.Module, shape: Shape, one_by_one: bool, digest: str) -> None:
         super().__init__()
         self.network = network
         self.shape = shape
         self.one_by_one = one_by_one
+        self.digest = digest
         self.eval().requires_grad_(False)
 
     def forward(self, x: Tensor) -> Tensor:
         if any(side not in (None, given) for side, given in zip(self.shape[1:], x.shape[1:], strict=True)):
             raise OnnxError(f"the network takes images of shape {show(self.shape)}, not {show(x.shape)}: set that size")
+        x = x.to(first_weight(self.network, x).dtype)
         return torch.cat([self.network(sample) for sample in x.split(1)]) if self.one_by_one else self.network(x)
 
 
@@ -43,38 +44,20 @@ def load_onnx(path: str | Path) -> OnnxNetwork:
     """The network of a file with one input, ``(batch, 3, height, width)``, and one output; axes may be dynamic.
 
     Raises OnnxError for a file that is damaged or not ONNX, has other inputs or outputs, uses an operator that cannot
-    be converted, or names external data outside of its own folder.
+    be converted, or names external data outside of its own folder; ImportError without onnx or onnx2torch.
     """
     path = Path(path)
-    model = read_onnx(path)
-    shape = _input_shape(path, model)
+    file = read_whole_onnx(path)
+    shape = _input_shape(path, file.model)
     if shape[0] not in (None, 1):
         raise OnnxError(f"{path.name} takes exactly {shape[0]} images at a time; export it for one, or for any number")
-    outputs = model.graph.output
+    outputs = file.model.graph.output
     if len(outputs) != 1:
         raise OnnxError(f"{path.name} has {len(outputs)} outputs; a discriminator needs exactly one, the embedding")
-    check_external_data(path, model)
-    load_external_data_for_model(model, str(path.resolve().parent))
-    try:
-        network = convert(model).eval()
-    except NotImplementedError as error:
-        raise OnnxError(f"{path.name} uses an operator that cannot be converted to torch: {error}") from error
-    except (KeyError, RuntimeError, ValueError) as error:
-        raise OnnxError(f"{path.name} contradicts itself ({error}); download it again") from error
+    network = _convert(path, file.model, shape)
     one_at_a_time = 1 in (shape[0], *shape_of(outputs[0])[:1])
-    return OnnxNetwork(network, shape, one_by_one=one_at_a_time and not _takes_batches(network, shape))
-
-
-@torch.no_grad()
-def _takes_batches(network: nn.Module, shape: Shape) -> bool:
-    """Whether a network that was exported for one image does two as it does each: most do, and it is faster."""
-    sides = [side or 112 for side in shape[2:]]
-    two = torch.rand(2, 3, *sides, generator=torch.Generator().manual_seed(0))
-    try:
-        each, both = [network(one) for one in two.split(1)], network(two)
-    except RuntimeError:  # a constant shape inside it is that of one image, or of another size
-        return False
-    return both.shape[:1] == (2,) and torch.allclose(both, torch.cat(each), rtol=1e-3, atol=1e-4)
+    one_by_one = one_at_a_time and not _takes_batches(network, shape)
+    return OnnxNetwork(network, shape, one_by_one, file.digest)
 
 
 def input_size(path: str | Path) -> int:
@@ -88,16 +71,47 @@ def input_size(path: str | Path) -> int:
     return height
 
 
-def read_onnx(path: Path) -> onnx.ModelProto:
-    """A file, without the weights that it may keep in a second one; OnnxError where it is damaged."""
-    damaged = OnnxError(f"{path.name} is not an ONNX file, or only a part of one; download it again")
+def _convert(path: Path, model: onnx.ModelProto, shape: Shape) -> nn.Module:
+    with importing("onnx2torch==1.5.15", "ONNX files"):
+        from onnx2torch import convert
     try:
-        model = onnx.load(path, format="protobuf", load_external_data=False)
-    except DecodeError as error:
-        raise damaged from error
-    if not (model.graph.node and model.opset_import):  # a file cut between two fields still parses
-        raise damaged
-    return model
+        try:
+            return convert(model).eval()
+        except NotImplementedError:
+            if (older := lowered(model)) is None:
+                raise
+            network = convert(older).eval()
+    except NotImplementedError as error:
+        raise OnnxError(
+            f"{path.name} uses an operator that cannot be converted to torch: {error}. The file has opset "
+            f"{opset_of(model)}; what works is up to {NEWEST}: export it again with that, if you can"
+        ) from error
+    except Exception as error:  # the converter trusts the file, and so raises anything for one that is wrong
+        what = f"{type(error).__name__}: {error}"
+        raise OnnxError(f"{path.name} contradicts itself ({what}); download or export it again") from error
+    if not agree(model, network, _sample(1, shape)):
+        raise OnnxError(
+            f"{path.name} has opset {opset_of(model)}, and gives other numbers when it is read as opset {NEWEST}, the "
+            "newest that can be converted to torch as a whole; export it again with that"
+        )
+    return network
+
+
+@torch.no_grad()
+def _takes_batches(network: nn.Module, shape: Shape) -> bool:
+    """Whether a network that was exported for one image does two as it does each: most do, and it is faster."""
+    two = _sample(2, shape)
+    two = two.to(first_weight(network, two).dtype)
+    try:
+        each, both = [network(one) for one in two.split(1)], network(two)
+    except RuntimeError:  # a constant shape inside it is that of one image, or of another size
+        return False
+    return both.shape[:1] == (2,) and torch.allclose(both, torch.cat(each), rtol=1e-3, atol=1e-4)
+
+
+def _sample(count: int, shape: Shape) -> Tensor:
+    sides = [side or 112 for side in shape[2:]]
+    return torch.rand(count, 3, *sides, generator=torch.Generator().manual_seed(0))
 
 
 def _input_shape(path: Path, model: onnx.ModelProto) -> Shape:
@@ -110,40 +124,3 @@ def _input_shape(path: Path, model: onnx.ModelProto) -> Shape:
         wanted = "(batch, 3, height, width)"
         raise OnnxError(f"{path.name} takes an input of shape {show(shape)}; a discriminator needs {wanted}")
     return shape
-
-
-def inputs_of(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
-    constants = {tensor.name for tensor in model.graph.initializer}  # old files list them among the inputs
-    return [value for value in model.graph.input if value.name not in constants]
-
-
-def shape_of(value: onnx.ValueInfoProto) -> Shape:
-    return [axis.dim_value if axis.dim_value > 0 else None for axis in value.type.tensor_type.shape.dim]
-
-
-def show(shape: Shape) -> str:
-    return "(" + ", ".join("any" if side is None else str(side) for side in shape) + ")"
-
-
-def check_external_data(path: Path, model: onnx.ModelProto) -> None:
-    """OnnxError where the file keeps weights in a second file that is missing, or outside of its own folder."""
-    folder = path.resolve().parent
-    for tensor in _tensors(model.graph):
-        if not uses_external_data(tensor):
-            continue
-        location = ExternalDataInfo(tensor).location
-        file = (folder / location).resolve()
-        if not file.is_relative_to(folder):
-            raise OnnxError(f"{path.name} reads weights from outside of its own folder ({location}); do not trust it")
-        if not file.is_file():
-            raise OnnxError(f"{path.name} keeps its weights in a second file, {location}; put that next to it")
-
-
-def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
-    """Every constant: the weights, and those inside of nodes and their subgraphs."""
-    yield from graph.initializer
-    for node in graph.node:
-        for attribute in node.attribute:
-            yield from (attribute.t, *attribute.tensors)
-            for subgraph in (attribute.g, *attribute.graphs):
-                yield from _tensors(subgraph)

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
-from ..images.figure import DPI, INCHES, drawn
+from ..images.figure import INCHES, drawn, new_figure
 from .report import Report
 
 
 def plot_report(report: Report) -> np.ndarray:
     """Similarity, energy and residual over the iterations, a line for each sample: ``(H, W, 3)`` uint8."""
-    figure = Figure(INCHES, dpi=DPI, layout="constrained")
+    figure = new_figure(*INCHES)
     panels = figure.subplots(3, 1, sharex=True)
     for axes, name in zip(panels, ("similarity", "energy", "residual"), strict=True):
         measure = np.array(getattr(report, name), dtype=float)  # (N, B)
@@ -30,6 +28,6 @@ def plot_report(report: Report) -> np.ndarray:
     if 1 < len(panels[0].lines) <= 10:
         panels[0].legend()
     panels[-1].set_xlabel("iteration")
-    panels[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
+    panels[-1].locator_params(axis="x", integer=True)
     figure.align_ylabels()
     return drawn(figure)

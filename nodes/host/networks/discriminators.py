@@ -23,7 +23,6 @@ from ....rectifid_core.identity.files import load_identity
 from ....rectifid_core.identity.identity import Identity
 from ....rectifid_core.identity.measuring import Measurement, measure
 from ....rectifid_core.images.validation import as_rgb
-from ....rectifid_core.networks.digest import file_digest
 from ....rectifid_core.networks.onnx import input_size, load_onnx
 
 PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
@@ -58,7 +57,7 @@ def load_discriminator(
     with torch.inference_mode(False):  # what is made here takes part in a gradient later
         network = load_onnx(path)
         return HostedDiscriminator(
-            kind(network, name=path.stem, digest=file_digest(path), input_size=size or input_size(path), **settings)
+            kind(network, name=path.stem, digest=network.digest, input_size=size or input_size(path), **settings)
         )
 
 

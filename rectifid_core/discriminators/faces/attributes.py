@@ -10,8 +10,8 @@ import numpy as np
 from torch import Tensor
 
 from ...images.regions import Region
-from ...networks.onnx import OnnxError
-from .runtime import REFUSALS, as_bgr, import_insightface, open_session
+from ...networks.onnx_file import OnnxError
+from .runtime import as_bgr, import_insightface, open_session, refusals
 
 CHILD = 13  # years, below which somebody is called a boy or a girl
 AGES = ((30, "young "), (45, ""), (65, "middle-aged "), (200, "elderly "))  # below that many years
@@ -54,7 +54,7 @@ def describe_face(attributes: Path | None, image: Tensor, region: Region) -> Des
     try:
         model = insightface.model_zoo.Attribute(str(attributes), open_session(attributes))
         is_male, age = model.get(as_bgr(image), insightface.app.common.Face(bbox=np.array(region.box)))
-    except REFUSALS as error:
+    except refusals() as error:
         raise OnnxError(f"{attributes.name} cannot tell gender and age: {error}") from error
     return Description("man" if is_male else "woman", min(max(age, 0), 120))
 

@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...images.regions import Region
-from ...networks.onnx import OnnxError
-from .runtime import REFUSALS, as_bgr, import_insightface, open_session
+from ...networks.onnx_file import OnnxError
+from .runtime import as_bgr, import_insightface, open_session, refusals
 
 LEEWAY = 0.3  # how far below the threshold a face may score and still be a last resort
 LOWEST = 0.1  # below this score anything is a face
@@ -41,7 +41,7 @@ class FaceDetector:
         self._scrfd.prepare(0, det_thresh=min(max(threshold - LEEWAY, LOWEST), threshold))
         try:
             self._find(np.zeros((64, 64, 3), np.uint8))
-        except (ValueError, IndexError, RuntimeError, *REFUSALS) as error:
+        except (ValueError, IndexError, RuntimeError, *refusals()) as error:
             raise OnnxError(f"{path.name} does not work as a face detector: {error}") from error
 
     def __call__(self, image: Tensor) -> list[Region]:

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from ...images.regions import Region
-from ...networks.digest import file_digest
-from ...networks.onnx import OnnxError, OnnxNetwork, load_onnx, read_onnx
+from ...networks.onnx import OnnxNetwork, load_onnx
+from ...networks.onnx_file import OnnxError, read_onnx
 from ..base import EmbeddingDiscriminator
 from .alignment import align
 from .detector import FaceDetector
@@ -92,7 +92,7 @@ def load_face_discriminator(
         network.to(dtype),
         pack,
         detector,
-        digest=file_digest(pack.recogniser),
+        digest=network.digest,
         input_size=network.shape[-1],
         mean=mean,
         std=std,

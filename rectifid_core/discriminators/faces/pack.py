@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...networks.onnx import OnnxError, Shape, check_external_data, inputs_of, read_onnx, shape_of, show
+from ...networks.onnx_file import OnnxError, Shape, check_external_data, inputs_of, read_onnx, shape_of, show
 
 NARROWEST = 64  # the fewest numbers of an embedding
 EXPECTED = {

@@ -3,50 +3,56 @@
 from __future__ import annotations
 
 import logging
-import sys
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 import numpy as np
-import onnxruntime
-from onnxruntime.capi import onnxruntime_pybind11_state as errors
 from torch import Tensor
 
-from ...networks.onnx import OnnxError
+from ...networks.onnx_file import OnnxError, read_whole_onnx
+from ...packages import importing
+
+if TYPE_CHECKING:
+    import onnxruntime
 
 PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")  # the first that works
-REFUSALS = (
-    errors.Fail,
-    errors.InvalidArgument,
-    errors.InvalidGraph,
-    errors.InvalidProtobuf,
-    errors.NotImplemented,
-    errors.RuntimeException,
-)  # onnxruntime's, which have no class in common
 _said: set[str] = set()
 
 
 def import_insightface() -> ModuleType:
-    """insightface, which takes seconds to import and not everybody has; ImportError in a user's words."""
-    try:
+    """insightface, which takes seconds to import and not everybody has; ImportError with advice."""
+    with importing("insightface>=2.0", "faces"):
         import insightface.app
         import insightface.model_zoo
-    except ImportError as error:
-        raise ImportError(
-            f"faces need the Python package insightface, which cannot be imported ({error}); install it with "
-            f'"{sys.executable}" -m pip install "insightface>=2.0" and restart'
-        ) from error
     return insightface
+
+
+def refusals() -> tuple[type[Exception], ...]:
+    """onnxruntime's errors, which have no class in common."""
+    from onnxruntime.capi import onnxruntime_pybind11_state as errors
+
+    return (
+        errors.Fail,
+        errors.InvalidArgument,
+        errors.InvalidGraph,
+        errors.InvalidProtobuf,
+        errors.NotImplemented,
+        errors.RuntimeException,
+    )
 
 
 def open_session(path: Path) -> onnxruntime.InferenceSession:
     """A session for an ONNX file; says once in the log where it runs.  OnnxError for a file that cannot run."""
+    with importing("onnxruntime>=1.17", "faces"):
+        import onnxruntime
     available = onnxruntime.get_available_providers()
     try:
         session = onnxruntime.InferenceSession(
-            str(path), providers=[provider for provider in PROVIDERS if provider in available]
+            read_whole_onnx(path).model.SerializeToString(),  # by its path, onnxruntime would map files into memory
+            providers=[provider for provider in PROVIDERS if provider in available],
         )
-    except REFUSALS as error:
+    except refusals() as error:
         raise OnnxError(f"onnxruntime cannot run {path.name}: {error}") from error
     _say(session.get_providers()[0], available)
     return session

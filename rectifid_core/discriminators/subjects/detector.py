@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-import transformers
 from torch import Tensor, nn
 from torchvision.ops import box_convert, clip_boxes_to_image, nms
 
 from ...images.regions import Region
 from ...networks.pretrained import Preprocessing, PretrainedError, open_network, read_preprocessing
+from ...packages import importing
 
 CLASSES = {"owlvit": "OwlViTForObjectDetection", "owlv2": "Owlv2ForObjectDetection"}
 EXAMPLE = "for example google/owlv2-base-patch16-ensemble or google/owlvit-base-patch32 on huggingface.co (Apache-2.0)"
@@ -25,12 +26,22 @@ class SubjectDetector(nn.Module):
     """An open-vocabulary detector.  It finds what a query stands for: a unit vector ``(Q,)`` of words or of a picture.
 
     network: `OwlViTForObjectDetection` or `Owlv2ForObjectDetection` of transformers, in float32.
+    tokenizer: makes the tokens of words.
     dtype: of the two encoders; the small heads that make boxes of their features stay in float32, since in bfloat16 a
         box of a large picture is off by pixels.
+    digest: the SHA-256 of the weights.
     """
 
-    def __init__(self, network: nn.Module, tokenizer, preprocessing: Preprocessing, dtype: torch.dtype) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        tokenizer: Callable[..., Mapping[str, Tensor]],
+        preprocessing: Preprocessing,
+        dtype: torch.dtype,
+        digest: str,
+    ) -> None:
         super().__init__()
+        self.digest = digest
         self.network = network
         self.network.base_model.to(dtype)
         self.network.layer_norm.to(dtype)
@@ -117,12 +128,32 @@ def _regions(boxes: Tensor, scores: Tensor, floor: float, size: tuple[int, int])
 
 
 def load_subject_detector(folder: Path, dtype: torch.dtype = torch.float32) -> SubjectDetector:
-    """The detector of a folder; PretrainedError, in a user's words, for one that cannot serve."""
-    network = open_network(folder, CLASSES, EXAMPLE)
+    """The detector of a folder; PretrainedError for one that cannot serve."""
+    opened = open_network(folder, CLASSES, EXAMPLE)
+    tokenizer = _read_tokenizer(folder, opened.network.config.text_config.vocab_size)
+    return SubjectDetector(opened.network, tokenizer, read_preprocessing(folder, CLIP), dtype, opened.digest)
+
+
+def _read_tokenizer(folder: Path, vocabulary: int) -> Callable[..., Mapping[str, Tensor]]:
+    """CLIP's, for a network that knows so many tokens."""
     if not ((folder / "tokenizer.json").is_file() or all((folder / n).is_file() for n in ("vocab.json", "merges.txt"))):
         raise PretrainedError(
             f"{folder} has no tokenizer (tokenizer.json, or vocab.json and merges.txt), without which the detector "
             f"cannot read; it needs all files of its repository, {EXAMPLE}"
         )
-    tokenizer = transformers.CLIPTokenizerFast.from_pretrained(folder, local_files_only=True)
-    return SubjectDetector(network, tokenizer, read_preprocessing(folder, CLIP), dtype)
+    with importing("transformers>=4.50", "networks of Hugging Face"):
+        from transformers import CLIPTokenizerFast
+    try:
+        tokenizer = CLIPTokenizerFast.from_pretrained(folder, local_files_only=True)
+        largest = max(tokenizer.get_vocab().values())
+    except Exception as error:  # what transformers and tokenizers raise for a wrong file has no class in common
+        raise PretrainedError(
+            f"the tokenizer in {folder} cannot be read ({type(error).__name__}: {error}); download all files of one "
+            f"repository again, {EXAMPLE}"
+        ) from error
+    if largest >= vocabulary:
+        raise PretrainedError(
+            f"the tokenizer in {folder} has tokens up to {largest}, and the network knows {vocabulary}; download all "
+            "files of one repository again"
+        )
+    return tokenizer

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from ...images.regions import Region
-from ...networks.pretrained import Preprocessing, digest, name_of, open_network, read_preprocessing
+from ...networks.pretrained import Preprocessing, open_network, read_preprocessing
+from ...networks.pretrained_folders import name_of
 from ..base import EmbeddingDiscriminator, cut_out
 from .detector import SubjectDetector, load_subject_detector
 
@@ -111,21 +112,21 @@ def load_subject_discriminator(
 ) -> SubjectDiscriminator:
     """From folders in the Hugging Face layout: DINOv2 or DINOv3 and, where not None, OWL-ViT or OWLv2.
 
-    Raises PretrainedError, in a user's words, for a folder that cannot serve.
+    Raises PretrainedError for a folder that cannot serve.
     """
-    network = open_network(embedder, CLASSES, EXAMPLE, dtype)
+    opened = open_network(embedder, CLASSES, EXAMPLE, dtype)
     preprocessing = read_preprocessing(embedder, IMAGENET)
-    name, its_digest, finder = name_of(embedder), digest(embedder), None
-    if detector is not None:  # part of both: an identity keeps what its detector shall look for
+    name, digest, finder = name_of(embedder), opened.digest, None
+    if detector is not None:  # part of both: an identity keeps what its detector has to look for
         finder = load_subject_detector(detector, dtype)
         name = f"{name} with {name_of(detector)}"
-        its_digest = sha256(f"{its_digest} {digest(detector)}".encode()).hexdigest()
+        digest = sha256(f"{digest} {finder.digest}".encode()).hexdigest()
     return SubjectDiscriminator(
-        ClassFeature(network),
+        ClassFeature(opened.network),
         finder,
         threshold=threshold,
         name=name,
-        digest=its_digest,
+        digest=digest,
         input_size=preprocessing.size,
         mean=preprocessing.mean,
         std=preprocessing.std,

@@ -12,7 +12,8 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from rectifid_core.discriminators.base import EmbeddingDiscriminator
-from rectifid_core.networks.onnx import OnnxError, input_size, load_onnx
+from rectifid_core.networks.onnx import input_size, load_onnx
+from rectifid_core.networks.onnx_file import OnnxError
 from tests.helpers.places import SHARED
 from tests.helpers.worlds import rng
 

@@ -7,7 +7,7 @@ import torch
 
 from rectifid_core.discriminators.faces.attributes import Description, describe_face, rewrite
 from rectifid_core.images.regions import Region
-from rectifid_core.networks.onnx import OnnxError
+from rectifid_core.networks.onnx_file import OnnxError
 from tests.helpers.face_packs import write_attributes, write_onnx
 
 

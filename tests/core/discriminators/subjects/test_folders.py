@@ -15,7 +15,8 @@ from safetensors.torch import load_file, save_file
 from rectifid_core.discriminators.subjects import detector as subject_detector
 from rectifid_core.discriminators.subjects import discriminator as subjects
 from rectifid_core.discriminators.subjects.discriminator import load_subject_discriminator
-from rectifid_core.networks.pretrained import PretrainedError, digest, find_cached, find_folders, model_type
+from rectifid_core.networks.pretrained import PretrainedError, weight_files
+from rectifid_core.networks.pretrained_folders import find_cached, find_folders, model_type
 from tests.helpers import subject_folders
 
 
@@ -69,7 +70,7 @@ class TestFolders:
         (folder / "model.safetensors").unlink()
         self.refuses(folder, "no weights; get the model.safetensors .*facebook/dinov2-base")
         with pytest.raises(PretrainedError, match="no weights"):
-            digest(folder)
+            weight_files(folder)
 
     def test_only_a_pickle(self, folder, tmp_path):
         ran = tmp_path / "ran"
