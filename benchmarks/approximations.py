@@ -35,7 +35,7 @@ from world import Triples, World, machine
 from rectifid_core.solver.solve import solve
 
 ITERATIONS, SCALE = 20, 2.0
-CFGS, GRADIENTS = (1.5, 3.0), ("full", "positive", "straight")
+CFGS, GRADIENTS = (1.5, 3.0), ("full", "conditional", "straight")
 DECODERS = {"embedded": 0, "small, then embedded": ITERATIONS // 2, "small": ITERATIONS + 1}  # so often the small one
 
 

@@ -317,7 +317,7 @@ def main() -> None:
     parser.add_argument("--gradient", nargs="+", default=["full", "windowed", SMALLEST], help="the node's setting")
     parser.add_argument("--side", type=int, help="of the picture in pixels; without, what the model is made for")
     parser.add_argument("--iterations", type=int, default=3)
-    parser.add_argument("--card", type=float, help="GiB of a GPU for which auto, positive and straight are counted")
+    parser.add_argument("--card", type=float, help="GiB of a GPU for which auto, conditional and straight are counted")
     parser.add_argument("--count", action="store_true", help="do not run, only count FLOPs and memory")
     arguments = parser.parse_args()
     if arguments.model is None:

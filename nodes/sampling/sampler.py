@@ -203,8 +203,8 @@ def _widgets() -> list[io.Input]:
             options=list(GRADIENTS),
             default=GRADIENTS[0],
             tooltip="Memory against time, for the same picture: full keeps all steps, windowed one, checkpointed one "
-            "block of one step, and auto what fits. Nearly right and cheaper: positive leaves out the negative prompt "
-            "(with cfg above 1), straight leaves out the steps.",
+            "block of one step, and auto what fits. Nearly right and cheaper: conditional leaves out the negative "
+            "prompt (with cfg above 1), straight leaves out the steps.",
         ),
         io.Boolean.Input(
             "last_offset",

@@ -147,11 +147,11 @@ def test_through_the_positive_prompt_alone(composed, composition, brightness):
     """The picture is that of cfg, seen under autograd, and the energy falls."""
     job = composed()
     settings = {"cfg": 3.0, **composition.settings}
-    job.guide(energy=brightness, iterations=4, gradient="positive", scale=1.0, scale_unit="latent", **settings)
+    job.guide(energy=brightness, iterations=4, gradient="conditional", scale=1.0, scale_unit="latent", **settings)
     unguided = host_nodes.VAEDecode().decode(job.vae, {"samples": job.ksampler(**settings)})[0]
     torch.testing.assert_close(job.iterates[0].image.movedim(1, -1), unguided, atol=1e-4, rtol=0)
     assert (job.iterates[-1].energy < job.iterates[0].energy).all()
-    assert job.facts["gradient"] == "positive, full"
+    assert job.facts["gradient"] == "conditional, full"
 
 
 def test_afterwards_all_is_as_before(plain, composed, composition):

@@ -21,12 +21,12 @@ from torch import Tensor
 
 def conditional_gradient(options: dict[str, Any]) -> dict[str, Any]:
     """The options of a run under the host's CFGGuider, changed to that; at cfg 1 nothing changes."""
-    add_wrapper_with_key(WrappersMP.CALC_COND_BATCH, "rectifid", _apart, options, is_model_options=True)
-    options["sampler_post_cfg_function"] = [*options.get("sampler_post_cfg_function", []), _of_the_positive]
+    add_wrapper_with_key(WrappersMP.CALC_COND_BATCH, "rectifid", _separately, options, is_model_options=True)
+    options["sampler_post_cfg_function"] = [*options.get("sampler_post_cfg_function", []), _of_the_positive_prompt]
     return options
 
 
-def _apart(calculate: Callable, model: Any, conds: list, x: Tensor, *arguments: Any) -> list[Tensor]:
+def _separately(calculate: Callable, model: Any, conds: list, x: Tensor, *arguments: Any) -> list[Tensor]:
     if not x.requires_grad or len(conds) != 2 or conds[1] is None:
         return calculate(model, conds, x, *arguments)
     positive, negative = conds
@@ -36,7 +36,7 @@ def _apart(calculate: Callable, model: Any, conds: list, x: Tensor, *arguments: 
     return [p, n]
 
 
-def _of_the_positive(step: dict[str, Any]) -> Tensor:
+def _of_the_positive_prompt(step: dict[str, Any]) -> Tensor:
     denoised, p = step["denoised"], step["cond_denoised"]
     if step["uncond"] is None or not p.requires_grad:
         return denoised

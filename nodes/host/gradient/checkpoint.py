@@ -16,7 +16,7 @@ _CONTAINERS = (nn.ModuleList, nn.Sequential, SpatialTransformer)
 @contextmanager
 def checkpointed(networks: Iterable[nn.Module]) -> Iterator[None]:
     """Inside, a gradient keeps the inputs of the networks' blocks, and all else of one block at a time."""
-    blocks = [block for network in networks for block in _blocks(network)]
+    blocks = [block for network in networks for block in blocks_of(network)]
     own = [vars(block).get("forward") for block in blocks]
     for block in blocks:
         vars(block)["forward"] = Recomputed(block.forward)
@@ -29,8 +29,12 @@ def checkpointed(networks: Iterable[nn.Module]) -> Iterator[None]:
                 vars(block)["forward"] = forward
 
 
+def blocks_of(network: nn.Module) -> list[nn.Module]:
+    """The outermost modules that it holds in lists or sequences, but for single layers."""
+    return list(_blocks(network))
+
+
 def _blocks(module: nn.Module, listed: bool = False) -> Iterator[nn.Module]:
-    """The outermost modules that are kept in lists or sequences, but for single layers."""
     for child in module.children():
         if listed and _is_block(child):
             yield child

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 from collections.abc import Callable, Iterable
-from contextlib import nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +20,9 @@ from torch import nn
 
 from ....rectifid_core.solver.gradient import Gradient, StraightGradient, WindowedGradient
 from ....rectifid_core.solver.trajectory import Trajectory
-from .checkpoint import checkpointed
+from .checkpoint import blocks_of, checkpointed
+from .failures import is_change_of_saved_tensor, is_out_of_memory
+from .saved import saved_tensors_may_change
 
 # Estimates, counted by operators in real size (`benchmarks/counting.py`).  What a block keeps for its backward, as a
 # part of what the host reserves for a whole forward on a GPU: 0.22 for SDXL and 0.23 for SD 1.5; 0.33 for SD3, 0.39 for
@@ -35,13 +37,14 @@ _SHARE = 0.9  # of the free memory, which is planned with
 class GradientPlan:
     """A way to the gradient.
 
-    kept: how many windows' graphs it holds at once, beside the decoder's; 0: one or the decoder's; None: the decoder's.
+    graph_windows: how many windows' graphs it holds at once, beside the decoder's; 0: one or the decoder's; None: the
+        decoder's alone.
     smaller: the one to take where there is too little memory for this.
     """
 
     name: str
     gradient: Gradient | None
-    kept: int | None = 0
+    graph_windows: int | None = 0
     checkpointed: bool = False
     smaller: GradientPlan | None = None
 
@@ -51,37 +54,37 @@ WINDOWED = GradientPlan("windowed", WindowedGradient(), smaller=CHECKPOINTED)
 STRAIGHT = GradientPlan(
     "straight",
     StraightGradient(),
-    kept=None,
+    graph_windows=None,
     smaller=GradientPlan(
-        "straight, checkpointed", StraightGradient(checkpoint_decoder=True), kept=None, checkpointed=True
+        "straight, checkpointed", StraightGradient(checkpoint_decoder=True), graph_windows=None, checkpointed=True
     ),
 )
 UNGUIDED = GradientPlan("none", None)
-CONDITIONAL = "positive"
+CONDITIONAL = "conditional"
 GRADIENTS = ("auto", "windowed", "full", "checkpointed", CONDITIONAL, "straight")
 
 
 def plans_of(gradient: str, steps: int) -> list[GradientPlan]:
     """The ways to one of `GRADIENTS`, the fastest first: the first that fits is to be taken, or the last."""
-    kept = [_keeping(count, steps) for count in reversed(range(1, steps + 1))]
-    checkpointed = [_keeping(count, steps, checkpointed=True) for count in reversed(range(1, steps + 1))]
-    fitting = [*kept, WINDOWED, *checkpointed, CHECKPOINTED]
+    plain = [_with_graphs(count, steps) for count in reversed(range(1, steps + 1))]
+    checkpointed = [_with_graphs(count, steps, checkpointed=True) for count in reversed(range(1, steps + 1))]
+    fitting = [*plain, WINDOWED, *checkpointed, CHECKPOINTED]
     return {
         "auto": fitting,
         CONDITIONAL: fitting,
-        "full": kept[:1],
+        "full": plain[:1],
         "windowed": [WINDOWED],
         "checkpointed": [CHECKPOINTED],
         "straight": [STRAIGHT, STRAIGHT.smaller],
     }[gradient]
 
 
-def _keeping(count: int, steps: int, checkpointed: bool = False) -> GradientPlan:
+def _with_graphs(count: int, steps: int, checkpointed: bool = False) -> GradientPlan:
     name = "full" if count == steps else f"{count} of {steps} steps kept"
+    gradient = WindowedGradient(count, checkpoint_decoder=checkpointed)
     if not checkpointed:
-        return GradientPlan(name, WindowedGradient(count), count, smaller=WINDOWED)
-    keeping = WindowedGradient(count, checkpoint_decoder=True)
-    return GradientPlan(f"{name}, checkpointed", keeping, count, checkpointed=True, smaller=CHECKPOINTED)
+        return GradientPlan(name, gradient, count, smaller=WINDOWED)
+    return GradientPlan(f"{name}, checkpointed", gradient, count, checkpointed=True, smaller=CHECKPOINTED)
 
 
 class Needs:
@@ -93,24 +96,24 @@ class Needs:
     def __init__(self, guider: CFGGuider, vae: VAE, shape: torch.Size, share: float = 1.0):
         self._forward, _ = estimate_memory(guider.model_patcher, shape, guider.conds)
         network = guider.model_patcher.model.diffusion_model
-        self._blocks = share * _blocks(network) * self._forward
+        self._blocks = share * len(blocks_of(network)) * self._forward
         self._block = _UNET_BLOCK if isinstance(network, UNetModel) else _BLOCK
         decoded = [shape[0], vae.latent_channels, *([1] * (vae.latent_dim - 2)), *shape[-2:]]
         self._decode = vae.memory_used_decode(decoded, vae.vae_dtype)
 
-    def of(self, setting: GradientPlan) -> float:
-        if setting is UNGUIDED:
+    def of(self, plan: GradientPlan) -> float:
+        if plan is UNGUIDED:
             return self._forward + self._decode
-        window = self._blocks * (_CHECKPOINTED_BLOCK if setting.checkpointed else self._block)
-        decoder = self._decode * (_CHECKPOINTED_DECODER if setting.checkpointed else _DECODER)
-        if setting.kept is None:
+        window = self._blocks * (_CHECKPOINTED_BLOCK if plan.checkpointed else self._block)
+        decoder = self._decode * (_CHECKPOINTED_DECODER if plan.checkpointed else _DECODER)
+        if plan.graph_windows is None:
             return self._forward + decoder
-        return self._forward + (setting.kept * window + decoder if setting.kept else max(window, decoder))
+        return self._forward + (plan.graph_windows * window + decoder if plan.graph_windows else max(window, decoder))
 
-    def fitting(self, settings: list[GradientPlan], device: torch.device) -> GradientPlan:
-        """The first of the settings that fits into what is free there, or the last."""
+    def fitting(self, plans: list[GradientPlan], device: torch.device) -> GradientPlan:
+        """The first of the plans that fits into what is free there, or the last."""
         free = _SHARE * comfy.model_management.get_free_memory(device)
-        return next((setting for setting in settings[:-1] if self.of(setting) <= free), settings[-1])
+        return next((plan for plan in plans[:-1] if self.of(plan) <= free), plans[-1])
 
 
 def load_together(guider: CFGGuider, others: list[ModelPatcher], wanted: float, needed: float) -> None:
@@ -124,20 +127,24 @@ def load_together(guider: CFGGuider, others: list[ModelPatcher], wanted: float, 
 
 
 class OutOfMemoryFallback(Gradient):
-    """A gradient for `solve` by ``setting``; where the memory runs out, by its smaller ones from then on.
+    """A gradient for `solve` by ``plan``, and by another way where that one fails, from then on.
 
-    networks: whose blocks are checkpointed where a setting says so.
+    Where the memory runs out, on any device, by the plan's smaller ones.  Where something in the model changes in place
+    what autograd has saved, with copies of that: no memory to speak of, half as much time again.
+
+    networks: whose blocks are checkpointed where a plan says so.
 
     Raises torch.OutOfMemoryError where there is no smaller one.
     """
 
-    def __init__(self, setting: GradientPlan, networks: Iterable[nn.Module]):
+    def __init__(self, plan: GradientPlan, networks: Iterable[nn.Module]):
         super().__init__()
-        self._setting, self._networks = setting, list(networks)
+        self._plan, self._networks = plan, list(networks)
+        self._copies = False
 
     @property
     def name(self) -> str:
-        return self._setting.name
+        return self._plan.name
 
     def __call__(self, *arguments: Any) -> Trajectory:
         return self._fitting(lambda gradient: gradient(*arguments))
@@ -148,21 +155,34 @@ class OutOfMemoryFallback(Gradient):
     def _fitting(self, method: Callable[[Gradient], Trajectory]) -> Trajectory:
         while True:
             try:
-                with checkpointed(self._networks) if self._setting.checkpointed else nullcontext():
-                    return method(self._setting.gradient)
-            except torch.OutOfMemoryError:
-                if self._setting.smaller is None:
+                with ExitStack() as stack:
+                    if self._plan.checkpointed:
+                        stack.enter_context(checkpointed(self._networks))
+                    if self._copies:
+                        stack.enter_context(saved_tensors_may_change())
+                    return method(self._plan.gradient)
+            except (RuntimeError, MemoryError) as error:
+                out_of_memory, message = is_out_of_memory(error), str(error)
+                if not out_of_memory and (self._copies or not is_change_of_saved_tensor(error)):
                     raise
             # only here, after the except block, has the failed graph no holder
-            gc.collect()
-            comfy.model_management.soft_empty_cache()
-            failed, self._setting = self._setting, self._setting.smaller
-            logging.warning(
-                "RectifID: out of memory with gradient '%s'; trying again with '%s', which takes longer.",
-                failed.name,
-                self._setting.name,
-            )
+            if out_of_memory:
+                self._take_less(message)
+            else:
+                self._copies = True
+                logging.info(
+                    "RectifID: something in this model changes tensors in place that its gradient needs; they are "
+                    "copied from now on, which makes the gradient slower by about a half."
+                )
 
-
-def _blocks(network: nn.Module) -> int:
-    return sum(len(blocks) for blocks in network.modules() if isinstance(blocks, nn.ModuleList))
+    def _take_less(self, message: str) -> None:
+        failed, self._plan = self._plan, self._plan.smaller or self._plan
+        if failed is self._plan:
+            raise torch.OutOfMemoryError(message)
+        gc.collect()
+        comfy.model_management.soft_empty_cache()
+        logging.warning(
+            "RectifID: out of memory with gradient '%s'; trying again with '%s', which takes longer.",
+            failed.name,
+            self._plan.name,
+        )

@@ -14,11 +14,11 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.checkpoint import get_device_states, set_device_states
 
 from .autograd import normal
 from .operands import CloneInferenceOperands
+from .saved import CopyBeforeWrite, Saved
 
 
 class Recomputed:
@@ -26,7 +26,7 @@ class Recomputed:
 
     def __init__(self, forward: Callable[..., Any]) -> None:
         self._forward = forward
-        self._overwrites = False  # whether it changes in place what was saved
+        self.overwrites = False  # whether it changes in place what was saved
 
     @torch.compiler.disable(recursive=False)
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -75,12 +75,10 @@ class _Saved:
         return self._tensors.pop(number)  # so that nothing outlives this backward, and another one computes again
 
     def _compute(self) -> list[Tensor]:
-        saved: list[Tensor] = []
-        versions = self._again(saved)
-        if any(each._version != version for each, version in zip(saved, versions, strict=True)):
-            self._block._overwrites = True
-            saved = []
-            self._again(saved)
+        saved, changed = self._again(CopyBeforeWrite() if self._block.overwrites else None)
+        if changed:
+            self._block.overwrites = True
+            saved, _ = self._again(CopyBeforeWrite())
         if len(saved) != self._count:
             raise RuntimeError(
                 f"A block of the model saved {self._count} tensors for its backward, and {len(saved)} when it was "
@@ -89,13 +87,14 @@ class _Saved:
             )
         return saved
 
-    def _again(self, saved: list[Tensor]) -> list[int]:
-        """Fills ``saved``; the versions that its tensors had."""
+    def _again(self, copies: CopyBeforeWrite | None) -> tuple[list[Tensor], bool]:
+        """What was saved this time, and whether some of it was changed afterwards, by which it is lost."""
+        saved: list[Saved] = []
         versions: list[int] = []
 
         def keep(tensor: Tensor) -> None:
             if len(saved) < self._count:
-                saved.append(tensor.detach())
+                saved.append(copies.hold(tensor.detach()) if copies else Saved(tensor.detach()))
                 versions.append(tensor._version)
             if len(saved) == self._count:
                 raise _Enough
@@ -103,15 +102,17 @@ class _Saved:
         inputs = [each.detach().requires_grad_(each.requires_grad) for each in self._node.saved_tensors]
         with ExitStack() as stack:
             stack.enter_context(self._conditions.restored())
-            if self._block._overwrites:
-                stack.enter_context(_CopyBeforeWrite(saved))
+            if copies:
+                stack.enter_context(copies)
             stack.enter_context(torch.enable_grad())
             stack.enter_context(saved_tensors_hooks(keep, _never))
             try:
                 self._run(*self._merged(inputs))
             except _Enough:
                 pass
-        return versions
+        tensors = [each.tensor for each in saved]
+        changed = any(each._version != version for each, version in zip(tensors, versions, strict=True))
+        return tensors, changed and copies is None
 
     def _merged(self, tensors: list[Tensor]) -> list[Any]:
         values = list(self._rest)
@@ -176,29 +177,6 @@ class _Conditions:
             if self._watched:
                 stack.enter_context(CloneInferenceOperands())
             yield
-
-
-class _CopyBeforeWrite(TorchDispatchMode):
-    """Before an operation in place, each of the ``saved`` tensors on the same storage becomes a copy."""
-
-    def __init__(self, saved: list[Tensor]) -> None:
-        super().__init__()
-        self._saved = saved
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
-        kwargs = kwargs or {}
-        for place, argument in enumerate(func._schema.arguments):
-            if argument.alias_info is not None and argument.alias_info.is_write:
-                written = kwargs.get(argument.name, args[place] if place < len(args) else None)
-                for each in written if isinstance(written, list | tuple) else [written]:
-                    if isinstance(each, Tensor):
-                        self._copy(each.untyped_storage()._cdata)
-        return func(*args, **kwargs)
-
-    def _copy(self, storage: int) -> None:
-        for i, each in enumerate(self._saved):
-            if each.untyped_storage()._cdata == storage:
-                self._saved[i] = each.clone()
 
 
 def _in_a_graph(value: Any) -> bool:

@@ -38,7 +38,7 @@ def test_a_tiny_model_runs(tiny):
 
 
 def test_a_small_vae_and_the_positive_prompt_alone_take_less(tiny):
-    exact, small, positive = tiny(gradient="full"), tiny(gradient="full", vae="TAESD"), tiny(gradient="positive")
+    exact, small, positive = tiny(gradient="full"), tiny(gradient="full", vae="TAESD"), tiny(gradient="conditional")
     assert positive["setting"] == "full"
     for row in (small, positive):
         assert row["flops"] < exact["flops"] and row["peak_bytes"] < exact["peak_bytes"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import comfy.controlnet
 import comfy.sd
@@ -84,6 +85,50 @@ def test_the_gradient_is_the_same_and_takes_less(deep, pack, brightness, look_in
         assert (plain - less).norm() < 1e-5 * plain.norm()
     assert gradients[0][0].norm() > 1e-2
     assert peaks[1] < 0.6 * peaks[0]
+
+
+# What a network of each family of that depth consists of; a block may hold lists of its own (Qwen-Image's norms and
+# attentions, HiDream's experts), and so may what is no block.
+COUNTS = {
+    "sd3": ({}, 2),
+    "flux_schnell": (DEEP, 8),
+    "flux_dev": (DEEP, 8),
+    "flux2_dev": (DEEP, 8),
+    "flux2_klein": (DEEP, 8),
+    "lumina2": ({"n_layers": 6}, 6 + 2),  # and two refiners
+    "z_image": ({"n_layers": 6}, 6 + 2),
+    "qwen_image": ({"num_layers": 6}, 6),
+    "auraflow": ({"n_double_layers": 3, "n_layers": 6}, 6),
+    "chroma": (DEEP, 8 + 2),  # and two layers that tell all of them how to act
+    "hidream": ({"num_layers": 2, "num_single_layers": 3}, 5 + 6),  # and a projection of the text for each, and one
+}
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_what_is_counted_as_a_block_is_what_is_computed_again(pack, name):
+    checkpoint, (widths, count) = pack("nodes.host.gradient.checkpoint"), COUNTS[name]
+    family = FAMILIES[name]
+    if name == "flux2_klein" and family.detect().unet_config["num_heads"] != 24:
+        pytest.skip("this host knows FLUX.2 in the width of dev only")
+    network = replace(family, widths={**family.widths, **widths}).load().model.diffusion_model
+    blocks = checkpoint.blocks_of(network)
+    assert len(blocks) == count
+    with checkpoint.checkpointed([network]):
+        assert {module for module in network.modules() if "forward" in vars(module)} == set(blocks)
+
+
+def test_the_memory_of_a_gradient_grows_with_its_blocks_not_with_the_lists_in_them(pack, job):
+    """Qwen-Image's, whose lists hold nine times as many entries as it has blocks."""
+    memory, family = pack("nodes.host.gradient.memory"), FAMILIES["qwen_image"]
+    guider = SimpleNamespace(conds={})
+    sizes = []
+    for layers in (6, 12):
+        guider.model_patcher = replace(family, widths={**family.widths, "num_layers": layers}).load()
+        needs = memory.Needs(guider, family.vae(), torch.Size([1, 16, 64, 64]))
+        graphs = needs.of(memory.plans_of("full", 4)[0]) - needs.of(memory.STRAIGHT)
+        sizes.append(graphs / needs._forward)
+    assert sizes[0] == pytest.approx(4 * 6 * memory._BLOCK)
+    assert sizes[1] == pytest.approx(2 * sizes[0])
 
 
 def controls(job):

@@ -59,7 +59,7 @@ def test_it_would_be_seen(fresh, guide_on_gpu, brightness):
         {"cfg": 3.0, "views": 2},
         {"gradient": "full"},
         {"gradient": "checkpointed"},
-        {"gradient": "positive", "cfg": 3.0},
+        {"gradient": "conditional", "cfg": 3.0},
         {"gradient": "straight"},
         {"rule": "single_pass", "iterations": 6, "views": 2},
         {"rule": "fixed_point"},

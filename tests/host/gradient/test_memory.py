@@ -37,31 +37,31 @@ def free(monkeypatch):
     return seem
 
 
-def test_what_is_kept_grows_with_what_is_free(memory, needs, free):
-    settings = memory.plans_of("auto", STEPS)
+def test_how_many_graphs_are_held_grows_with_what_is_free(memory, needs, free):
+    plans = memory.plans_of("auto", STEPS)
     plain = ["full", "2 of 3 steps kept", "1 of 3 steps kept", "windowed"]
     names = [*plain, *(f"{name}, checkpointed" for name in plain[:3]), "checkpointed"]
-    assert [setting.name for setting in settings] == names
-    sizes = [needs.of(setting) for setting in settings]
+    assert [plan.name for plan in plans] == names
+    sizes = [needs.of(plan) for plan in plans]
     assert needs.of(memory.UNGUIDED) < sizes[-1] * 2
-    for several in (sizes[:4], sizes[4:]):
-        assert several == sorted(several, reverse=True)
+    for group in (sizes[:4], sizes[4:]):
+        assert group == sorted(group, reverse=True)
     for i, size in enumerate(sizes):
         free(1.001 * size / memory._SHARE)
-        fitting = needs.fitting(settings, torch.device("cpu"))
-        assert fitting is next(each for each, needed in zip(settings, sizes, strict=True) if needed <= size)
-        assert settings.index(fitting) <= i
+        fitting = needs.fitting(plans, torch.device("cpu"))
+        assert fitting is next(each for each, needed in zip(plans, sizes, strict=True) if needed <= size)
+        assert plans.index(fitting) <= i
     free(0)
-    assert needs.fitting(settings, torch.device("cpu")).name == "checkpointed"
+    assert needs.fitting(plans, torch.device("cpu")).name == "checkpointed"
 
 
 @pytest.mark.parametrize("cfg", [1.0, 3.0])
 def test_each_way_gives_the_same_picture(job, memory, cfg, monkeypatch):
     expected, _ = job.guide(gradient="windowed", cfg=cfg)
-    for setting in memory.plans_of("auto", STEPS):
-        monkeypatch.setattr(memory.Needs, "fitting", lambda self, settings, device, setting=setting: setting)
+    for plan in memory.plans_of("auto", STEPS):
+        monkeypatch.setattr(memory.Needs, "fitting", lambda self, plans, device, plan=plan: plan)
         latent, _ = job.guide(gradient="auto", cfg=cfg)
-        assert job.facts["gradient"] == setting.name
+        assert job.facts["gradient"] == plan.name
         torch.testing.assert_close(latent, expected, atol=1e-4, rtol=0)
 
 
@@ -104,9 +104,9 @@ def test_the_host_is_told_how_much_to_keep_free(job, memory, needs, monkeypatch)
     job.guide(gradient="auto")
     job.guide(gradient="windowed")
     job.guide(iterations=0)
-    settings = memory.plans_of("auto", STEPS)
+    plans = memory.plans_of("auto", STEPS)
     least = needs.of(memory.WINDOWED)
-    expected = [(needs.of(settings[0]), needs.of(settings[-1])), (least, least), (needs.of(memory.UNGUIDED),) * 2]
+    expected = [(needs.of(plans[0]), needs.of(plans[-1])), (least, least), (needs.of(memory.UNGUIDED),) * 2]
     assert asked[1::2] == expected, "the guider's own calls are between them"
 
 
@@ -154,6 +154,52 @@ def test_where_memory_runs_out_the_run_goes_on_with_less(job, caplog, gradient, 
         for failed, smaller in zip(names, names[1:], strict=False)
     ]
     assert torch.equal(job.ksampler(), before)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("[enforce fail at alloc_cpu.cpp:119] err == 0. DefaultCPUAllocator: can't allocate memory: 9 GB"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:80] data. DefaultCPUAllocator: not enough memory: you tried 9 GB"),
+        RuntimeError("MPS backend out of memory (MPS allocated: 9 GB). Tried to allocate 8 GB on private pool."),
+        RuntimeError("Could not allocate tensor with 9 bytes. There is not enough GPU video memory available!"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        MemoryError(),
+    ],
+    ids=lambda error: str(error)[-30:],
+)
+def test_memory_that_runs_out_elsewhere_than_on_a_card(job, brightness, error, caplog):
+    """The same fall to less memory, and at its end the one error of all of them."""
+    calls = []
+
+    def energy(image, iteration):
+        if torch.is_grad_enabled():
+            calls.append(iteration)
+            if len(calls) in failing:
+                raise error
+        return brightness(image, iteration)
+
+    failing = [1]
+    job.guide(energy=energy, gradient="windowed", iterations=1, steps=2)
+    assert "trying again with 'checkpointed'" in caplog.text
+    failing = range(100)
+    with pytest.raises(torch.OutOfMemoryError, match="too little memory") as raised:
+        job.guide(energy=energy, gradient="windowed", iterations=1, steps=2)
+    assert raised.value.__context__ is None
+
+
+def test_memory_that_really_runs_out_on_the_cpu(pack):
+    with pytest.raises(RuntimeError) as raised:
+        torch.empty(2**60, dtype=torch.uint8)
+    assert pack("nodes.host.gradient.failures").is_out_of_memory(raised.value)
+
+
+def test_another_error_passes(job, brightness):
+    def energy(image, iteration):
+        raise RuntimeError("something else")
+
+    with pytest.raises(RuntimeError, match="something else"):
+        job.guide(energy=energy, gradient="windowed")
 
 
 def test_a_single_pass_goes_on_too(job, brightness, caplog):
