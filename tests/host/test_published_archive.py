@@ -6,11 +6,11 @@ import os
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.helpers.places import ROOT
+
 RUN_EVERY_NODE_THAT_READS_OUR_FILES = """
 import asyncio, importlib.util, sys
 host, folder = sys.argv[1:]
