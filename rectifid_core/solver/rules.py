@@ -15,6 +15,7 @@ from torch import Tensor
 from ..interfaces import EndVelocityFlow, Flow, PredictingFlow
 from .batched import expand_like
 from .damping import AdaptiveDamping
+from .descent import Descent, unit
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,27 @@ class FixedPoint(TrajectoryRule):
     def update(self, path, states, g):
         update = [step - d for d, step in zip(path.offsets, self._steps(g), strict=True)]
         return replace(path, offsets=[d + self.damping * f for d, f in zip(path.offsets, update, strict=True)]), update
+
+
+class Anchored(TrajectoryRule):
+    """(10), descent to the paper's fixed point, see `descent`."""
+
+    name, settles = "anchored", True
+
+    def __init__(self, weights: list[float], scale: float, damping: float) -> None:
+        super().__init__(weights, scale, damping)
+        self._descend: Descent | None = None
+
+    def update(self, path, states, g):
+        distance = torch.stack([step - d for d, step in zip(path.offsets, self._steps(g), strict=True)], dim=1)
+        if self._descend is None:
+            self._descend = Descent(unit(path.z0))
+        # h_k is -distance / (s w_k), and 0 for a window that is not guided
+        weights = distance.new_tensor(self.weights).view(1, -1, *[1] * (distance.ndim - 2))
+        h = torch.where(weights > 0, -distance / weights, 0)
+        moved = self._descend(h)
+        offsets = [d + step.to(d.dtype) for d, step in zip(path.offsets, moved.unbind(dim=1), strict=True)]
+        return replace(path, offsets=offsets), list(distance.unbind(dim=1))
 
 
 class Adaptive(TrajectoryRule):
@@ -199,5 +221,6 @@ def pinned(path: Path, ends: list[Tensor]) -> Path:
 
 
 RULES: dict[str, type[UpdateRule]] = {
-    rule.name: rule for rule in (Accumulated, FixedPoint, Adaptive, SinglePass, FullyAnchored, Noise, Unanchored)
+    rule.name: rule
+    for rule in (Accumulated, Anchored, FixedPoint, Adaptive, SinglePass, FullyAnchored, Noise, Unanchored)
 }

@@ -1,0 +1,71 @@
+"""Descent to the anchored fixed point, for each sample its own.
+
+The paper's fixed point d_k = -s w_k g_k is where
+
+    (1)  h_k = g_k + d_k / (s w_k)
+
+is zero for all windows.  For a straight flow, h is the gradient of a potential,
+
+    (2)  Phi(d) = energy(decode(z_K(d))) + sum |d_k|^2 / (2 s w_k)
+
+so that a descent along -h arrives where the iteration d <- -s w g is no contraction, too.  With c, the unit in which a
+step means the same for a latent of any size (`unit`), an iteration of a sample is
+
+    (3)  u_k <- a h_k, shortened to the length c r where it is longer
+    (4)  m <- b m + (1 - b) u,   m^ = m / (1 - b^n)
+    (5)  d <- d - m^
+    (6)  a, r <- 0.6 a, 0.6 r      where <u_n, u_(n-1)> < 0: it has turned back
+         a <- 1.1 a                else, where nothing was shortened
+         r <- min(1.1 r, r_0)      else
+
+The radius r is what a trust region's is: far away, where h says where and not how far, all steps are c r long; near by,
+the step size a finds the curvature.  Where (5) comes to rest, h is zero: that is proved by (3).  That it does come to
+rest, and how soon, is measured: tests/core/solver/test_anchored.py on a flow in closed form, benchmarks/README.md on the
+embedded model.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from .batched import dot, norm
+
+MOMENTUM, SHORTER, LONGER = 0.5, 0.6, 1.1  # b, and the factors of (6)
+RADIUS = 4.0  # r_0, and what a starts from in the unit c^2
+_PUBLISHED_NUMBERS = 4 * 64 * 64  # in a latent of the published model, whose gradients are clipped at a norm of 1
+
+
+def unit(latent: Tensor) -> float:
+    """c: the norm of a noise like this latent, ``(B, ...)``, over that of the published model's."""
+    return math.sqrt(latent[0].numel() / _PUBLISHED_NUMBERS)
+
+
+class Descent:
+    """(3) to (6), for one run; c: `unit`."""
+
+    def __init__(self, c: float) -> None:
+        self._c = c
+        self._number = 0
+        self._before: Tensor | None = None
+
+    def __call__(self, h: Tensor) -> Tensor:
+        """The change of the offsets, shaped as ``h``, ``(B, K, ...)``."""
+        if self._before is None:
+            self._size = h.new_full((len(h),), RADIUS * self._c**2)
+            self._radius = h.new_full((len(h),), RADIUS * self._c)
+            self._momentum = torch.zeros_like(h)
+        length = torch.stack([norm(window) for window in h.unbind(dim=1)], dim=1) * self._size[:, None]
+        share = (self._radius[:, None] / length).clamp(max=1)  # (3); nan for 0 / 0, which no number is multiplied by
+        u = h * (self._size[:, None] * share.nan_to_num(1.0)).view(*h.shape[:2], *[1] * (h.ndim - 2))
+        self._number += 1
+        self._momentum = MOMENTUM * self._momentum + (1 - MOMENTUM) * u  # (4)
+        if self._before is not None:  # (6)
+            turned = dot(u, self._before) < 0
+            whole = (share >= 1).all(dim=1)
+            self._size = self._size * torch.where(turned, SHORTER, torch.where(whole, LONGER, 1.0))
+            self._radius = (self._radius * torch.where(turned, SHORTER, LONGER)).clamp(max=RADIUS * self._c)
+        self._before = u
+        return -self._momentum / (1 - MOMENTUM**self._number)  # (5)
