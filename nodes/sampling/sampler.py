@@ -177,7 +177,8 @@ def _widgets() -> list[io.Input]:
             "update_rule",
             options=list(RULES),
             default=next(iter(RULES)),
-            tooltip="accumulated: as the authors published it. fixed_point: the paper's equation, which converges if "
+            tooltip="accumulated: as the authors published it. anchored: settles where likeness and the model's own "
+            "picture balance, by the guidance scale. fixed_point: the paper's equation, which converges if "
             "the scale is small; adaptive damps it by itself. single_pass: on the way, in one trajectory: the "
             "quickest. fully_anchored: as published for 2-rectified flow. noise and unanchored: without the anchor, to "
             "compare.",

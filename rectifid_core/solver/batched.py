@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
+
+PUBLISHED_NUMBERS = 4 * 64 * 64  # in a latent of the published model, whose gradients are clipped at a norm of 1
 
 
 def norm(x: Tensor) -> Tensor:
@@ -24,6 +28,14 @@ def expand_like(values: Tensor, x: Tensor) -> Tensor:
 def clipped(x: Tensor) -> Tensor:
     """x / max(1, |x|): not longer than 1."""
     return (x / expand_like(norm(x).clamp(min=1), x)).to(x.dtype)
+
+
+def unit(latent: Tensor) -> float:
+    """c: the norm of a noise like this latent, ``(B, ...)``, over that of the published model's.
+
+    A gradient is as much shorter as a latent is larger, for the same picture.
+    """
+    return math.sqrt(latent[0].numel() / PUBLISHED_NUMBERS)
 
 
 def _wide(x: Tensor) -> torch.dtype:

@@ -9,7 +9,7 @@ is zero for all windows.  For a straight flow, h is the gradient of a potential,
     (2)  Phi(d) = energy(decode(z_K(d))) + sum |d_k|^2 / (2 s w_k)
 
 so that a descent along -h arrives where the iteration d <- -s w g is no contraction, too.  With c, the unit in which a
-step means the same for a latent of any size (`unit`), an iteration of a sample is
+step means the same for a latent of any size (`batched.unit`), an iteration of a sample is
 
     (3)  u_k <- a h_k, shortened to the length c r where it is longer
     (4)  m <- b m + (1 - b) u,   m^ = m / (1 - b^n)
@@ -18,15 +18,15 @@ step means the same for a latent of any size (`unit`), an iteration of a sample 
          a <- 1.1 a                else, where nothing was shortened
          r <- min(1.1 r, r_0)      else
 
-The radius r is what a trust region's is: far away, where h says where and not how far, all steps are c r long; near by,
-the step size a finds the curvature.  Where (5) comes to rest, h is zero: that is proved by (3).  That it does come to
-rest, and how soon, is measured: tests/core/solver/test_anchored.py on a flow in closed form, benchmarks/README.md on the
-embedded model.
+The radius r is what a trust region's is: far away, where h says where and not how far, all steps are c r long; near
+by, the step size a finds the curvature.  Where (5) comes to rest, h is zero: that is proved by (3).  That it does come
+to rest, and how soon, is measured: within 1e-5 after 41 to 73 iterations on a flow in closed form, for s L from 0.5 to
+300.  On the embedded model, for 16 people, the judge's similarity is 0.88 after 5 iterations, 0.91 after 10 and 0.94
+after 40 (straight gradient; by `accumulated` 0.78, 0.87, and 0.90 after 20), and the last picture is as good as the
+best.
 """
 
 from __future__ import annotations
-
-import math
 
 import torch
 from torch import Tensor
@@ -35,16 +35,10 @@ from .batched import dot, norm
 
 MOMENTUM, SHORTER, LONGER = 0.5, 0.6, 1.1  # b, and the factors of (6)
 RADIUS = 4.0  # r_0, and what a starts from in the unit c^2
-_PUBLISHED_NUMBERS = 4 * 64 * 64  # in a latent of the published model, whose gradients are clipped at a norm of 1
-
-
-def unit(latent: Tensor) -> float:
-    """c: the norm of a noise like this latent, ``(B, ...)``, over that of the published model's."""
-    return math.sqrt(latent[0].numel() / _PUBLISHED_NUMBERS)
 
 
 class Descent:
-    """(3) to (6), for one run; c: `unit`."""
+    """(3) to (6), for one run; c: `batched.unit`."""
 
     def __init__(self, c: float) -> None:
         self._c = c

@@ -16,11 +16,12 @@ weights w_k and clip(g) = g / max(1, |g|) per sample and window, an iterate foll
     (7)  fully_anchored  z_(k+1) <- z_(k+1) - s w_k clip(g_k)                      as published for 2-rectified flow
     (8)  noise           z_0 <- z_0 - s clip(g_0)                                  no offset moves, only the noise
     (9)  unanchored      z_(k+1) <- z_k + v(z_(k+1), t_(k+1)) dt - s w_k g_k       no reference trajectory
+   (10)  anchored        to the fixed point of (4), by a descent                   see `descent`
 
 With a = 1, (4) is a contraction where s L < 1, L being the Lipschitz constant of w g as a function of d; a smaller a
-goes further, and (5) as far as it must.  The fixed point is anchored: there the energy's pull balances the distance to
-the reference trajectory.  In (3) to (6) a window starts from the guided state; in (7) its end stays tied to that of the
-unguided trajectory.  All but (6) start again from the noise in each iteration.
+goes further, (5) as far as it must, and (10) arrives whatever s is.  The fixed point is anchored: there the energy's
+pull balances the distance to the reference trajectory.  In (3) to (6) and (10) a window starts from the guided state;
+in (7) its end stays tied to that of the unguided trajectory.  All but (6) start again from the noise in each iteration.
 """
 
 from __future__ import annotations

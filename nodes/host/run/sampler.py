@@ -6,7 +6,6 @@ runs `euler`, so that all of it passes through.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any, Protocol
@@ -56,7 +55,6 @@ from ..networks.discriminators import fully_loaded
 LOSS_SCALE = 1024.0  # for float16, at first
 SCALE_UNITS = ("latent", "published")
 KEEP = ("best", "last")
-_PUBLISHED_NUMBERS = 4 * 64 * 64  # in a latent of the published model: a clipped gradient of norm 1 was made for it
 _RATIOS = ("downscale_ratio_spacial", "downscale_ratio_temporal")  # newer hosts put them into an empty latent
 
 _TOO_LITTLE_MEMORY = (
@@ -86,8 +84,8 @@ class GuidedSampler(comfy.samplers.Sampler):
     views, and the run's seed: of `Guidance.energy`; keep: "best" or "last" iterate.
     family: one of `FAMILIES`, or `AUTO`; a flow or diffusion model runs as by the host's `euler`, a consistency model
         as by `lcm`.  With ``iterations=0`` the latent is the host's, for a flow to the bit.
-    scale, scale_unit: the solver's scale for a latent of 16384 numbers; "latent" makes it mean the same for any other,
-        by sqrt(numbers / 16384), where gradients are clipped; "published" takes it as it is.
+    scale, scale_unit: the solver's scale; "latent" makes it mean the same for a latent of any size, see
+        `UpdateRule.scale_for`; "published" takes it as it is.
     gradient: one of `GRADIENTS`; "positive" is exact under a guider that is not plain cfg.
     settings: the others of the solver.
 
@@ -229,9 +227,7 @@ class GuidedSampler(comfy.samplers.Sampler):
         return self._guided and self._gradient == CONDITIONAL and is_plain(guider)
 
     def _scale_for(self, latents: Tensor) -> float:
-        if self._scale_unit == "published" or not self._rule.clips:
-            return self._scale
-        return self._scale * math.sqrt(latents[0].numel() / _PUBLISHED_NUMBERS)
+        return self._scale if self._scale_unit == "published" else self._rule.scale_for(self._scale, latents)
 
     def _computed_in(self, model: BaseModel) -> set[torch.dtype]:
         """In which types the networks of a gradient compute."""

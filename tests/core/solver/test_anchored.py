@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from rectifid_core.solver.descent import RADIUS, Descent, unit
+from rectifid_core.solver.batched import unit
+from rectifid_core.solver.descent import RADIUS, Descent
+from rectifid_core.solver.rules import Anchored
 from rectifid_core.solver.solve import solve
 from tests.helpers.worlds import (
     SIZE,
@@ -81,6 +83,13 @@ def test_without_a_last_offset_the_last_window_stays_unguided():
     assert all(each.isfinite().all() for each in energies) and (energies[-1] < energies[0]).all()
 
 
+def test_a_strength_means_the_same_for_a_latent_of_any_size():
+    """For a picture that is twice as large each way, of as many times as many numbers: energy and |d|^2 per number."""
+    small, large = torch.zeros(1, 4, 16, 16), torch.zeros(1, 4, 32, 32)
+    assert Anchored.scale_for(1.0, large) == 4 * Anchored.scale_for(1.0, small)
+    assert Anchored.scale_for(2.0, large) == 2 * Anchored.scale_for(1.0, large)
+
+
 class TestDescent:
     def test_a_long_direction_is_shortened_to_the_radius_in_the_latent_s_unit(self):
         latent = torch.zeros(1, 4, 32, 32)
@@ -98,7 +107,7 @@ class TestDescent:
         torch.testing.assert_close(second[0], -RADIUS * ahead[0])
         # momentum: (0.25 - 0.5) / (1 - 0.25) of the step
         torch.testing.assert_close(second[1], RADIUS * ahead[1] / 3)
-        # 0.125, -0.25 and 0.5 of 0.6 of it, over 1 - 0.125, for the one; all the way and a tenth of the last for the other
+        # 0.125, -0.25 and 0.5 of 0.6 of it, over 1 - 0.125, for the one; for the other all of them, the last by 1.1
         torch.testing.assert_close(third[1], -RADIUS * ahead[1] * (0.125 - 0.25 - 0.5 * 0.6) / 0.875)
         torch.testing.assert_close(third[0], -RADIUS * ahead[0] * (0.125 + 0.25 + 0.5 * 1.1) / 0.875)
 

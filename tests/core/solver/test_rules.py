@@ -11,7 +11,15 @@ from tests.helpers.worlds import CurvedEnergy, CurvedFlow, normal
 
 Z0 = normal(2, 3, 4, 4, seed=7)
 # of four windows: forward, once more for the gradient, and what the rule itself asks the flow
-EVALUATIONS = {"accumulated": 8, "fixed_point": 8, "adaptive": 8, "noise": 8, "fully_anchored": 4, "unanchored": 8}
+EVALUATIONS = {
+    "accumulated": 8,
+    "fixed_point": 8,
+    "adaptive": 8,
+    "noise": 8,
+    "anchored": 8,
+    "fully_anchored": 4,
+    "unanchored": 8,
+}
 
 
 class Counted(CurvedFlow):
