@@ -14,8 +14,8 @@ from ..images.masks import fit_mask
 from ..interfaces import Observation
 from .base import Network
 
-FACTOR = 1000.0  # two pictures of unlike colours are 0.3 apart: an energy near 100, as of an identity
-QUANTILES = 65536  # that are kept of a reference, which may have more pixels
+FACTOR = 1000.0  # two pictures of unlike colours are at a distance of 0.3: an energy near 100, as of an identity
+QUANTILES = 65536  # of a reference, which may have more pixels
 SAMPLE = 4 * QUANTILES  # pixels of a reference that are sorted
 SOFT_BLACK = 1e-4  # the cube root of OKLab has an endless slope at 0
 

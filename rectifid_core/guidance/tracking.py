@@ -41,7 +41,7 @@ class Tracker:
 
     @torch.no_grad()
     def __call__(self, image: Tensor, iteration: int) -> tuple[list[Region | None], list[bool]]:
-        """For each of ``(B, 3, H, W)``: its region (None: there never was one), and whether it was found this time."""
+        """For each of ``(B, 3, H, W)``: its region (None: there never was one), and whether the last look found it."""
         if len(self._regions) != len(image):
             self._regions = [None] * len(image)
         if iteration % self._detect_every == 0:

@@ -42,7 +42,7 @@ def encode_identity(
     before_each: called before each image and each batch of crops; what it raises ends the work.
 
     Raises ValueError, with advice, for images in which nobody, or more than one, can be meant, and for a discriminator
-    that makes no unit vectors of them.
+    that makes no unit vectors of them; FloatingPointError, from the discriminator, where it makes no numbers.
     """
     if matching not in MATCHINGS:
         raise ValueError(f"unknown matching {matching!r}; choose one of {', '.join(MATCHINGS)}")
@@ -116,13 +116,12 @@ def _check(identity: Identity) -> None:
     name, count = identity.recogniser.name, len(identity.embeddings)
     lengths = torch.linalg.vector_norm(identity.embeddings, dim=1, dtype=torch.float64)
     for number, length in enumerate(lengths.tolist(), 1):
-        if not abs(length - 1) < 1e-2:
+        if not abs(length - 1) < 1e-2:  # the normalised embedding of zeros, or no number
             place = "the reference image" if count == 1 else f"reference image {number} of {count}"
-            made = "only zeros" if length == 0 else "numbers that are nan or infinite"
             raise ValueError(
-                f"{name} makes {made} of {place}, by which nobody can be recognised. Set its loader to the precision "
-                "fp32, if there is a choice, and to the mean and std that it was trained with; else download its file "
-                "again"
+                f"{name} makes no embedding of {place}, but {'zeros' if length == 0 else 'nan or infinity'}. Set its "
+                "loader to the mean and std that it was trained with, and to the precision fp32, if there is a choice; "
+                "else download its file again"
             )
     if identity.query is not None and not identity.query.isfinite().all():
         raise ValueError(

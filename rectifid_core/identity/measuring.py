@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -29,7 +28,7 @@ def measure(identity: Identity, discriminator: Discriminator, images: Tensor) ->
     Regions below the discriminator's threshold count only where there is no other, and then the surest of them: as the
     sampler sees it.  ``images`` lie where the discriminator's networks are.
 
-    Raises ValueError, with advice, where the discriminator makes no numbers of an image.
+    Raises FloatingPointError, with advice, where the discriminator makes no numbers of an image.
     """
     found = discriminator.locate(images, identity.query)
     return [
@@ -46,11 +45,5 @@ def _most_similar(
     regions = sure or [max(regions, key=lambda region: region.score)]
     crops = discriminator.crop(image.expand(len(regions), -1, -1, -1), regions)
     similarity = identity.similarity(discriminator.embed(crops)).tolist()
-    if not all(map(math.isfinite, similarity)):
-        raise ValueError(
-            f"{discriminator.name} makes numbers that are nan or infinite of this image, so that it cannot be "
-            "measured. Set its loader to the precision fp32, if there is a choice, and to the mean and std that it was "
-            "trained with; else download its file again"
-        )
     best = max(range(len(regions)), key=similarity.__getitem__)
     return Measurement(similarity[best], regions[best], discriminator.doubt(regions[best], crops[best]))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torchvision.ops import masks_to_boxes
 
 from .regions import Region
 
@@ -14,7 +14,7 @@ _MASK_SLACK = 0.05  # of the aspect ratio: sides are rounded to what a model can
 
 
 def check_mask(mask: Tensor, size: tuple[int, int]) -> None:
-    """Raises ValueError, in a user's words, for a mask that is not of the image's size, (height, width)."""
+    """Raises ValueError, with advice, for a mask that is not of the image's size, (height, width)."""
     if tuple(mask.shape) != size:
         raise ValueError(
             f"the mask has {mask.shape[-1]} x {mask.shape[-2]} pixels and the image {size[1]} x {size[0]}; they must "
@@ -24,16 +24,15 @@ def check_mask(mask: Tensor, size: tuple[int, int]) -> None:
 
 def box_of(mask: Tensor) -> Region:
     """The smallest box around what a mask ``(H, W)`` marks (above a half); ValueError for a mask that marks nothing."""
-    rows, columns = torch.nonzero(mask > 0.5, as_tuple=True)
-    if not len(rows):
-        raise ValueError("the mask is empty: paint over what shall be looked at")
-    left, right = int(columns.min()), int(columns.max()) + 1
-    top, bottom = int(rows.min()), int(rows.max()) + 1
-    return Region((float(left), float(top), float(right), float(bottom)))
+    marked = mask > 0.5
+    if not marked.any():
+        raise ValueError("the mask is empty: paint over what is to be looked at")
+    left, top, right, bottom = masks_to_boxes(marked[None])[0].tolist()  # of pixels, which have a width
+    return Region((left, top, right + 1, bottom + 1))
 
 
 def check_shape(mask: Tensor, size: tuple[int, int]) -> None:
-    """Raises ValueError, in a user's words, for a mask ``(h, w)`` of another shape than ``size``, (height, width)."""
+    """Raises ValueError, with advice, for a mask ``(h, w)`` of another shape than ``size``, (height, width)."""
     height, width = size
     ratio = mask.shape[1] * height / (mask.shape[0] * width)
     if abs(ratio - 1) > _MASK_SLACK:
@@ -46,7 +45,7 @@ def check_shape(mask: Tensor, size: tuple[int, int]) -> None:
 def fit_mask(mask: Tensor, size: tuple[int, int]) -> Tensor:
     """A mask ``(h, w)``, resized to an image of ``size``, (height, width).
 
-    Raises ValueError, in a user's words, where the shapes differ, and for one that is too small to be left there.
+    Raises ValueError, with advice, where the shapes differ, and for one that is too small to be left there.
     """
     check_shape(mask, size)
     fitted = F.interpolate(mask[None, None].float(), size, mode="nearest-exact")[0, 0]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
+from torchvision.ops import box_iou
 
 
 @dataclass(frozen=True)
@@ -40,11 +42,8 @@ class Region:
 
 def overlap(a: Region, b: Region) -> float:
     """Intersection over union of the two boxes, in [0, 1]."""
-    left, top = max(a.box[0], b.box[0]), max(a.box[1], b.box[1])
-    right, bottom = min(a.box[2], b.box[2]), min(a.box[3], b.box[3])
-    intersection = max(right - left, 0.0) * max(bottom - top, 0.0)
-    union = a.area + b.area - intersection
-    return intersection / union if union else 0.0
+    first, second = (torch.tensor([region.box], dtype=torch.float64) for region in (a, b))
+    return float(box_iou(first, second).nan_to_num(nan=0.0))  # nan: both are points
 
 
 def whole(image: Tensor) -> Region:

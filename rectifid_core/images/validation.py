@@ -15,7 +15,7 @@ def as_rgb(images: Iterable[Tensor], what: str) -> list[Tensor]:
     images: ``(C, H, W)`` each, with values in [0, 1]: grey (C = 1), RGB, or RGBA, whose transparent parts turn white.
     what: for messages, such as "reference image".
 
-    Raises ValueError, in a user's words, for what is no picture.
+    Raises ValueError, with advice, for what is no picture.
     """
     images = list(images)
     if not images:

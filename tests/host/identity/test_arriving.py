@@ -150,5 +150,5 @@ class TestDoubts:
     def test_a_recogniser_of_nan_is_not_measured(self, run, job, monkeypatch):
         eye = job.discriminator._discriminator
         monkeypatch.setattr(eye, "mean", torch.tensor(torch.nan))
-        with pytest.raises(ValueError, match="recogniser makes numbers that are nan"):
+        with pytest.raises(FloatingPointError, match="recogniser makes nan"):
             run("MeasureIdentity", images=pictures(), identity=job.identity)
