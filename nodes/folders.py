@@ -18,6 +18,7 @@ from huggingface_hub import constants
 from ..rectifid_core.networks.pretrained_folders import find_cached, find_folders
 
 FOLDER = "transformers"
+_NAMED = 10  # of what is there, in a message
 folder_paths.add_model_folder_path(FOLDER, os.path.join(folder_paths.models_dir, FOLDER))
 
 
@@ -46,21 +47,15 @@ class Choice:
         return list(self.find()) or [self._none]
 
     def path(self, name: object) -> Path:
-        """What is there by that name; raises NotThereError.
-
-        The combo's "none found" is the only one that is there by now, if there is just one.
-        """
+        """What is there by that name; raises NotThereError."""
         found = self.find()
-        if isinstance(name, str):
-            if name == self._none and len(found) == 1:
-                return next(iter(found.values()))
-            if (path := self._look_up(name, found)) is not None:
-                return path
+        if isinstance(name, str) and (path := self._look_up(name, found)) is not None:
+            return path
         shown = "" if name == self._none else f" {name}" if str(name).isprintable() else f" {name!r}"
         missing = f"There is no {self.what}{shown[:200]} in {self.where()}."
         if found:
-            listed = ", ".join(list(found)[:10]) + (" and others" if len(found) > 10 else "")
-            missing += f" There are now {listed}: choose one in this widget (press R if it does not list them)."
+            listed = ", ".join(list(found)[:_NAMED]) + (" ..." if len(found) > _NAMED else "")
+            missing += f" Choose one of {listed}; if the list of the node lacks it, press R. Or get another:"
         raise NotThereError(f"{missing} {self.advice} Then reload the list (press R).")
 
     def _look_up(self, name: str, found: Mapping[str, Path]) -> Path | None:
