@@ -18,30 +18,34 @@ from .sampling.prompts import EncodePromptBatch
 from .sampling.report import PlotConvergence
 from .sampling.sampler import AnchoredRectifiedSampler, AnchoredSampler
 from .sampling.seed import FindSeed
+from .widgets import with_checked_widgets
 
 NODES = [
-    LoadFaceDiscriminator,
-    LoadSubjectDiscriminator,
-    LoadEmbeddingDiscriminator,
-    EncodeReferenceIdentity,
-    SaveIdentity,
-    LoadIdentity,
-    MeasureIdentity,
-    DescribeFaceIdentity,
-    IdentityGuidance,
-    ColorGuidance,
-    StyleGuidance,
-    SegmentationGuidance,
-    CombineGuidance,
-    LimitGuidance,
-    FindSeed,
-    EncodePromptBatch,
-    AnchoredRectifiedSampler,
-    AnchoredSampler,
-    PlotConvergence,
-    ModelSamplingRectifiedFlow,
-    ModelSamplingPeRFlow,
-    LoadDemoModel,
-    LoadDemoVision,
-    DrawDemoPortrait,
+    with_checked_widgets(node)
+    for node in (
+        LoadFaceDiscriminator,
+        LoadSubjectDiscriminator,
+        LoadEmbeddingDiscriminator,
+        EncodeReferenceIdentity,
+        SaveIdentity,
+        LoadIdentity,
+        MeasureIdentity,
+        DescribeFaceIdentity,
+        IdentityGuidance,
+        ColorGuidance,
+        StyleGuidance,
+        SegmentationGuidance,
+        CombineGuidance,
+        LimitGuidance,
+        FindSeed,
+        EncodePromptBatch,
+        AnchoredRectifiedSampler,
+        AnchoredSampler,
+        PlotConvergence,
+        ModelSamplingRectifiedFlow,
+        ModelSamplingPeRFlow,
+        LoadDemoModel,
+        LoadDemoVision,
+        DrawDemoPortrait,
+    )
 ]

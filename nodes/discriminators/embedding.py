@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from comfy_api.latest import io
 
 from ...rectifid_core.discriminators.base import EmbeddingDiscriminator
 from ...rectifid_core.discriminators.panels import PanelDiscriminator
+from ...rectifid_core.networks.onnx_file import OnnxError, external_files
+from ..folders import Choice, NotThereError, files_of, state_of
 from ..host.networks.demo import weights
 from ..host.networks.discriminators import load_discriminator
 from ..types import Discriminator
@@ -17,19 +20,30 @@ from ..types import Discriminator
 FOLDER = "discriminators"
 EMBEDDED = "embedded"
 folder_paths.add_model_folder_path(FOLDER, os.path.join(folder_paths.models_dir, FOLDER))
+FILES = Choice(
+    "recogniser",
+    lambda: files_of(FOLDER, ".onnx"),
+    lambda: " or ".join(folder_paths.get_folder_paths(FOLDER)),
+    "Put the ONNX file of a network there that makes an embedding of a picture, or choose 'embedded'.",
+)
 
 
 def _path(discriminator: str) -> Path:
-    if discriminator == EMBEDDED:
-        return weights("recogniser_guide.onnx")
-    return Path(folder_paths.get_full_path_or_raise(FOLDER, discriminator))
+    return weights("recogniser_guide.onnx") if discriminator == EMBEDDED else FILES.path(discriminator)
+
+
+@functools.lru_cache
+def _beside(path: Path, state: str) -> tuple[Path, ...]:
+    """The other files of an ONNX file, which in that state need not be read again."""
+    try:
+        return tuple(external_files(path))
+    except (OnnxError, ImportError, OSError):  # for `execute` to say
+        return ()
 
 
 class LoadEmbeddingDiscriminator(io.ComfyNode):
     @classmethod
     def define_schema(cls):
-        files = [file for file in folder_paths.get_filename_list(FOLDER) if file.lower().endswith(".onnx")]
-
         def fraction(side: str, default: float) -> io.Float.Input:
             return io.Float.Input(
                 side,
@@ -49,7 +63,7 @@ class LoadEmbeddingDiscriminator(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "discriminator",
-                    options=[EMBEDDED, *files],
+                    options=[EMBEDDED, *FILES.find()],
                     default=EMBEDDED,
                     tooltip=f"An ONNX file in models/{FOLDER}; 'embedded' recognises the people of the demo model, "
                     "alone or side by side.",
@@ -75,7 +89,7 @@ class LoadEmbeddingDiscriminator(io.ComfyNode):
                     min=0.001,
                     max=2.0,
                     step=0.001,
-                    tooltip="By what the network wants them divided then. Mean 0.5 and std 0.5 make [-1, 1].",
+                    tooltip="What the network wants them divided by then. Mean 0.5 and std 0.5 make [-1, 1].",
                 ),
                 io.Combo.Input(
                     "channel_order",
@@ -92,8 +106,19 @@ class LoadEmbeddingDiscriminator(io.ComfyNode):
         )
 
     @classmethod
+    def validate_inputs(cls, discriminator: str | None = None):
+        """Instead of the host's own check, which cannot say where a missing file should be."""
+        try:
+            if discriminator is not None:  # None: comes from another node
+                _path(discriminator)
+        except NotThereError as error:
+            return str(error)
+        return True
+
+    @classmethod
     def fingerprint_inputs(cls, discriminator: str, **_):
-        return _path(discriminator).stat().st_mtime
+        path = _path(discriminator)
+        return state_of(path, *_beside(path, str(state_of(path))))
 
     @classmethod
     def execute(cls, discriminator, input_size, mean, std, channel_order, left, top, right, bottom) -> io.NodeOutput:

@@ -10,19 +10,37 @@ import torch
 from comfy_api.latest import io
 
 from ...rectifid_core.discriminators.faces.discriminator import load_face_discriminator
-from ...rectifid_core.discriminators.faces.pack import SOURCES, FacePackError, pack_names
+from ...rectifid_core.discriminators.faces.pack import SOURCES, pack_names
+from ..folders import Choice, NotThereError, state_of
 from ..host.networks.discriminators import PRECISIONS, HostedDiscriminator
 from ..types import Discriminator
 
 FOLDER = "insightface"  # the key that other packs use too
-NO_PACK = "no face pack found"
 folder_paths.add_model_folder_path(FOLDER, os.path.join(folder_paths.models_dir, FOLDER))
+
+
+def _roots() -> list[Path]:
+    return [Path(folder, "models") for folder in folder_paths.get_folder_paths(FOLDER)]
+
+
+def _packs() -> dict[str, Path]:
+    packs = {name: root / name for root in reversed(_roots()) for name in pack_names([root])}
+    return dict(sorted(packs.items()))
+
+
+PACKS = Choice(
+    "face pack",
+    _packs,
+    lambda: " or ".join(map(str, _roots())),
+    "A pack is a folder there with the ONNX files of a face detector (such as scrfd_10g_bnkps.onnx or det_10g.onnx) "
+    f"and of a recogniser (such as glintr100.onnx or w600k_r50.onnx). {SOURCES}",
+)
 
 
 class LoadFaceDiscriminator(io.ComfyNode):
     @classmethod
     def define_schema(cls):
-        packs = pack_names(_roots()) or [NO_PACK]
+        packs = PACKS.names()
         return io.Schema(
             node_id="LoadFaceDiscriminator",
             display_name="Load Face Discriminator",
@@ -59,36 +77,22 @@ class LoadFaceDiscriminator(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, pack: str | None = None):
-        """In the place of the host's own check, which cannot say where a missing pack is to be had."""
+        """Instead of the host's own check, which cannot say where a missing pack comes from."""
         try:
             if pack is not None:  # None: comes from another node
-                _folder(pack)
-        except FacePackError as error:
+                PACKS.path(pack)
+        except NotThereError as error:
             return str(error)
         return True
 
     @classmethod
     def fingerprint_inputs(cls, pack: str, **_):
-        return [[str(file), file.stat().st_mtime] for file in sorted(_folder(pack).rglob("*")) if file.is_file()]
+        return state_of(PACKS.path(pack))
 
     @classmethod
     def execute(cls, pack, precision, detection_threshold) -> io.NodeOutput:
         with torch.inference_mode(False):  # what is made here takes part in a gradient later
-            loaded = load_face_discriminator(_folder(pack), threshold=detection_threshold, dtype=PRECISIONS[precision])
+            loaded = load_face_discriminator(
+                PACKS.path(pack), threshold=detection_threshold, dtype=PRECISIONS[precision]
+            )
         return io.NodeOutput(HostedDiscriminator(loaded))
-
-
-def _roots() -> list[Path]:
-    return [Path(folder, "models") for folder in folder_paths.get_folder_paths(FOLDER)]
-
-
-def _folder(pack: str) -> Path:
-    roots = _roots()
-    for root in roots:
-        if (root / pack).is_dir():
-            return root / pack
-    raise FacePackError(
-        f"There is no face pack{'' if pack == NO_PACK else f' {pack}'} in {' or '.join(map(str, roots))}. A pack is a "
-        "folder there with the ONNX files of a face detector (such as scrfd_10g_bnkps.onnx or det_10g.onnx) and of a "
-        f"recogniser (such as glintr100.onnx or w600k_r50.onnx). {SOURCES} Then reload the list of packs (press R)."
-    )

@@ -9,18 +9,19 @@ from comfy_api.latest import io
 
 from ...rectifid_core.discriminators.subjects import detector as subject_detector
 from ...rectifid_core.discriminators.subjects import discriminator as subjects
-from ...rectifid_core.networks.pretrained import PretrainedError
-from ..folders import FOLDER, files_of, folder_of, folders, names
+from ..folders import FOLDER, NotThereError, pretrained, state_of
 from ..host.networks.discriminators import PRECISIONS, HostedDiscriminator
 from ..types import Discriminator
 
 NO_DETECTOR = "none"
+EMBEDDERS = pretrained("embedder", subjects.CLASSES, subjects.EXAMPLE)
+DETECTORS = pretrained("detector", subject_detector.CLASSES, subject_detector.EXAMPLE)
 
 
 class LoadSubjectDiscriminator(io.ComfyNode):
     @classmethod
     def define_schema(cls):
-        embedders = names(subjects.CLASSES, "embedder")
+        embedders = EMBEDDERS.names()
         return io.Schema(
             node_id="LoadSubjectDiscriminator",
             display_name="Load Subject Discriminator",
@@ -37,7 +38,7 @@ class LoadSubjectDiscriminator(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "detector",
-                    options=[NO_DETECTOR, *folders(subject_detector.CLASSES)],
+                    options=[NO_DETECTOR, *DETECTORS.find()],
                     default=NO_DETECTOR,
                     tooltip="Finds the subject, by words in the reference and by its look in the new picture: a folder "
                     "with OWL-ViT or OWLv2. none looks at the middle of each picture.",
@@ -63,25 +64,25 @@ class LoadSubjectDiscriminator(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, embedder: str | None = None, detector: str | None = None):
-        """In the place of the host's own check, which cannot say where a missing folder is to be had."""
+        """Instead of the host's own check, which cannot say where a missing folder comes from."""
         try:  # None: comes from another node
             if embedder is not None:
-                _embedder(embedder)
+                EMBEDDERS.path(embedder)
             if detector is not None:
                 _detector(detector)
-        except PretrainedError as error:
+        except NotThereError as error:
             return str(error)
         return True
 
     @classmethod
     def fingerprint_inputs(cls, embedder: str, detector: str, **_):
-        return files_of(*filter(None, (_embedder(embedder), _detector(detector))))
+        return state_of(*filter(None, (EMBEDDERS.path(embedder), _detector(detector))))
 
     @classmethod
     def execute(cls, embedder, detector, precision, detection_threshold) -> io.NodeOutput:
         with torch.inference_mode(False):  # what is made here takes part in a gradient later
             loaded = subjects.load_subject_discriminator(
-                _embedder(embedder),
+                EMBEDDERS.path(embedder),
                 _detector(detector),
                 threshold=detection_threshold,
                 dtype=PRECISIONS[precision],
@@ -89,11 +90,5 @@ class LoadSubjectDiscriminator(io.ComfyNode):
         return io.NodeOutput(HostedDiscriminator(loaded))
 
 
-def _embedder(name: str) -> Path:
-    return folder_of(name, subjects.CLASSES, "embedder", subjects.EXAMPLE)
-
-
 def _detector(name: str) -> Path | None:
-    if name == NO_DETECTOR:
-        return None
-    return folder_of(name, subject_detector.CLASSES, "detector", subject_detector.EXAMPLE)
+    return None if name == NO_DETECTOR else DETECTORS.path(name)

@@ -9,20 +9,20 @@ from comfy_api.latest import io
 
 from ...rectifid_core.discriminators.segmenter import CLASSES, EXAMPLE, load_segmenter
 from ...rectifid_core.guidance.segmentation import SegmentationGuidance as GuidanceBySegmentation
-from ...rectifid_core.networks.pretrained import PretrainedError
-from ..folders import FOLDER, files_of, folder_of, folders
+from ..folders import FOLDER, pretrained, state_of
 from ..host.networks.demo import weights
 from ..host.networks.discriminators import HostedDiscriminator
 from ..masks import one_mask
 from ..types import Guidance
 
 EMBEDDED = "embedded"
+SEGMENTERS = pretrained("segmenter", CLASSES, EXAMPLE)
 
 
 class SegmentationGuidance(io.ComfyNode):
     @classmethod
     def define_schema(cls):
-        segmenters = [EMBEDDED, *folders(CLASSES)]
+        segmenters = [EMBEDDED, *SEGMENTERS.find()]
         return io.Schema(
             node_id="SegmentationGuidance",
             display_name="Segmentation Guidance",
@@ -51,17 +51,17 @@ class SegmentationGuidance(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, segmenter: str | None = None):
-        """In the place of the host's own check, which cannot say where a missing folder is to be had."""
+        """Instead of the host's own check, which cannot say where a missing folder comes from."""
         try:  # None: comes from another node
             if segmenter is not None:
                 _folder(segmenter)
-        except (PretrainedError, FileNotFoundError) as error:
+        except FileNotFoundError as error:  # NotThereError, or the pack's own weights
             return str(error)
         return True
 
     @classmethod
     def fingerprint_inputs(cls, segmenter: str, **_):
-        return files_of(_folder(segmenter))
+        return state_of(_folder(segmenter))
 
     @classmethod
     def execute(cls, segmenter, mask, label) -> io.NodeOutput:
@@ -72,6 +72,4 @@ class SegmentationGuidance(io.ComfyNode):
 
 
 def _folder(name: str) -> Path:
-    if name == EMBEDDED:
-        return weights("segmenter/config.json").parent
-    return folder_of(name, CLASSES, "segmenter", EXAMPLE)
+    return weights("segmenter/config.json").parent if name == EMBEDDED else SEGMENTERS.path(name)

@@ -14,16 +14,21 @@ from ...rectifid_core.identity.files import IdentityExistsError, save_identity
 from ...rectifid_core.identity.identity import Identity
 from ...rectifid_core.networks.digest import file_digest
 from ..checks import checked_discriminator, checked_identity
+from ..folders import Choice, NotThereError, files_of, state_of
 from ..host.networks.discriminators import load_saved
 from ..host.run.progress import tell
 from ..types import Discriminator, Guidance
 from .display import plot, show
 
 FOLDER, ENDING = "identities", ".safetensors"
-NOTHING_SAVED = "none saved yet"
 LONGEST = 200  # bytes of a name or a folder's name; file systems allow 255, and the number and the ending follow
-_NAMED = 10  # files that a message names
 folder_paths.add_model_folder_path(FOLDER, os.path.join(folder_paths.models_dir, FOLDER))
+SAVED = Choice(
+    "identity",
+    lambda: files_of(FOLDER, ENDING),
+    lambda: " or ".join(folder_paths.get_folder_paths(FOLDER)),
+    "Save one with Save Identity.",
+)
 
 
 class SaveIdentity(io.ComfyNode):
@@ -64,7 +69,7 @@ class SaveIdentity(io.ComfyNode):
 class LoadIdentity(io.ComfyNode):
     @classmethod
     def define_schema(cls):
-        files = _all_saved() or [NOTHING_SAVED]
+        files = SAVED.names()
         return io.Schema(
             node_id="LoadIdentity",
             display_name="Load Identity",
@@ -89,21 +94,21 @@ class LoadIdentity(io.ComfyNode):
         """In the place of the host's own check, which knows only the files that there were when it started."""
         try:
             if file is not None:  # None: comes from another node
-                _saved(file)
-        except FileNotFoundError as error:
+                SAVED.path(file)
+        except NotThereError as error:
             return str(error)
         return True
 
     @classmethod
     def fingerprint_inputs(cls, file: str, **_):
-        path = _saved(file)
-        status = path.stat()
-        return [status.st_size, status.st_ino, status.st_mtime_ns, file_digest(path)]
+        path = SAVED.path(file)
+        return [*state_of(path), file_digest(path)]
 
     @classmethod
     def execute(cls, discriminator, file) -> io.NodeOutput:
+        path = SAVED.path(file)
         discriminator = checked_discriminator(discriminator, "Load Identity")
-        identity = load_saved(_saved(file), discriminator)
+        identity = load_saved(path, discriminator)
         shown = show(cls, [*identity.crops, plot(identity)], f"loaded {file}")
         return io.NodeOutput(IdentityGuidance(identity, discriminator), identity.crops.movedim(1, -1), ui=shown)
 
@@ -140,24 +145,3 @@ def _check_name(folder: Path, prefix: str) -> None:
     place = (folder / prefix).resolve()
     if place == folder or not place.is_relative_to(folder):
         raise ValueError(f"{prefix!r} is no name for a file in {folder}; {example}")
-
-
-def _all_saved() -> list[str]:
-    """The names in all folders, as they are now; the host's own list may be older."""
-    names = {
-        name for folder in folder_paths.get_folder_paths(FOLDER) for name in folder_paths.recursive_search(folder)[0]
-    }
-    return sorted(name for name in names if name.lower().endswith(ENDING))
-
-
-def _saved(file: str) -> Path:
-    """The path of one of `_all_saved`; FileNotFoundError, with advice, for any other name."""
-    saved = _all_saved()
-    if file in saved and (path := folder_paths.get_full_path(FOLDER, file)):  # None: a link to nowhere
-        return Path(path)
-    folders = " or ".join(folder_paths.get_folder_paths(FOLDER))
-    missing = f"There is no identity{'' if file == NOTHING_SAVED else f' {file}'} in {folders}."
-    if saved:
-        some = ", ".join(saved[:_NAMED]) + (" ..." if len(saved) > _NAMED else "")
-        raise FileNotFoundError(f"{missing} Choose one of {some}; if the list of the node lacks it, press R.")
-    raise FileNotFoundError(f"{missing} Save one with Save Identity, then reload the list of files (press R).")
