@@ -6,6 +6,8 @@ for a diffusion model.  So an offset of one size means the same in every window.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -16,6 +18,8 @@ from comfy.samplers import CFGGuider, KSamplerX0Inpaint
 from torch import Tensor
 
 from ....rectifid_core.flows.perflow import TRAIN_STEPS, PeRFlow
+from ..gradient.patches import names_of_patches
+from ..gradient.watch import ModelWatch
 
 
 class Denoiser:
@@ -37,19 +41,43 @@ class Denoiser:
         self.sampling = guider.inner_model.model_sampling
         self.sigmas = sigmas
         self.seed = options.get("seed")
+        patches = names_of_patches(options["model_options"], guider.model_patcher)
+        self._watch = ModelWatch(self.sampling, patches)
+        self._guided = not torch.is_inference_mode_enabled()
+        self._patched = bool(patches)
         self._model = KSamplerX0Inpaint(guider, sigmas)
         self._model.noise, self._model.latent_image = noise, latent
         self._options = {**options, "denoise_mask": denoise_mask}
 
     def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
         throw_exception_if_processing_interrupted()
-        if x.requires_grad:
-            x.register_hook(_check_before_earlier_windows)
+        if not self._guided:
+            return self._answer(x, sigma)
+        with ExitStack() as stack:
+            if self._patched:
+                stack.enter_context(_seeded(self.seed or 0, sigma, x.device))
+            if x.requires_grad:
+                stack.enter_context(self._watch.gradient_expected(x))
+                x.register_hook(_check_before_earlier_windows)
+            answer = self._answer(x, sigma)
+        self._watch.compare(x, sigma, answer)
+        return answer
+
+    def _answer(self, x: Tensor, sigma: Tensor) -> Tensor:
         return self._model(x, sigma * x.new_ones(len(x)), **self._options)
 
     def scale(self, sigma: Tensor) -> Tensor:
         """x / z at this sigma."""
         return torch.ones_like(sigma) if isinstance(self.sampling, CONST) else (1 + sigma**2).sqrt()
+
+
+@contextmanager
+def _seeded(seed: int, sigma: Tensor, device: torch.device) -> Iterator[None]:
+    """What a patch draws from the common generators is the same whenever the model is asked at this sigma."""
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices):
+        torch.manual_seed(hash((seed, float(sigma))) % 2**63)
+        yield
 
 
 def _check_before_earlier_windows(gradient: Tensor) -> None:

@@ -16,6 +16,9 @@ import comfy.model_management
 import torch
 from torch import Tensor, nn
 
+from .operands import CloneInferenceOperands
+from .patches import overrides_in
+
 
 @contextmanager
 def differentiable(models: Iterable[nn.Module]) -> Iterator[None]:
@@ -31,6 +34,8 @@ def differentiable(models: Iterable[nn.Module]) -> Iterator[None]:
                 _prepare(module, stack)
             if hasattr(model, "latent_format"):
                 _put_normal_tensors(vars(model.latent_format), stack)
+        if any(next(overrides_in(model), None) for model in models):  # with tensors of their own, as patches have
+            stack.enter_context(CloneInferenceOperands())
         yield
 
 

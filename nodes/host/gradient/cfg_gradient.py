@@ -14,9 +14,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import torch
 from comfy.patcher_extension import WrappersMP, add_wrapper_with_key
 from torch import Tensor
+
+from .watch import without_gradient
 
 
 def conditional_gradient(options: dict[str, Any]) -> dict[str, Any]:
@@ -30,7 +31,7 @@ def _separately(calculate: Callable, model: Any, conds: list, x: Tensor, *argume
     if not x.requires_grad or len(conds) != 2 or conds[1] is None:
         return calculate(model, conds, x, *arguments)
     positive, negative = conds
-    with torch.no_grad():
+    with without_gradient():
         _, n = calculate(model, [None, negative], x, *arguments)
     p, _ = calculate(model, [positive, None], x, *arguments)
     return [p, n]

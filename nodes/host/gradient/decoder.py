@@ -11,6 +11,8 @@ from comfy.model_patcher import ModelPatcher
 from comfy.sd import VAE
 from torch import Tensor, nn
 
+from ....rectifid_core.solver.gradient_checks import CutGradientError
+
 
 def refuse_other_vaes(vae: VAE, model: ModelPatcher) -> None:
     """Raises ValueError unless ``vae`` decodes this MODEL's latents to RGB images."""
@@ -47,6 +49,11 @@ class VAEDecoder:
         elif self._vae.latent_dim == 2 and latent.ndim == 5:
             latent = latent.squeeze(2)
         pixels = self._autoencoder.decode(latent).float()
+        if latent.requires_grad and not pixels.requires_grad:
+            raise CutGradientError(
+                "No gradient comes through the VAE, so that guidance would do nothing: something runs it without "
+                "autograd. Use another VAE, or take away what changes it (tiled decoding, a compiled VAE)."
+            )
         if pixels.ndim == 5:
             pixels = pixels[:, :, 0]
         return _Clamp.apply(pixels * self._scale + self._shift).to(z.device)

@@ -12,9 +12,9 @@ import torch
 from comfy.ldm.modules.attention import attention_pytorch
 from comfy.model_patcher import ModelPatcher, create_model_options_clone
 from comfy.samplers import CFGGuider
-from comfy_api.torch_helpers.torch_compile import COMPILE_KEY
 
 from .autograd import attribute
+from .patches import functions_in, overrides_carried
 
 _CACHES = ("easycache", "lazycache")  # they reuse one step's output, with its graph, in another
 
@@ -46,13 +46,7 @@ def has_patches(model_options: dict[str, Any]) -> bool:
 
     Its own compiled network is none of them, and would be compiled anew under a watch over its operands.
     """
-
-    def any_function(value: Any) -> bool:
-        if isinstance(value, dict):
-            return any(any_function(each) for key, each in value.items() if key != COMPILE_KEY)
-        return any(map(any_function, value)) if isinstance(value, list | tuple) else callable(value)
-
-    return any_function(model_options)
+    return next(functions_in(model_options), None) is not None
 
 
 @contextmanager
@@ -62,7 +56,11 @@ def resident_model(guider: CFGGuider) -> Iterator[None]:
     if patcher is guider.model_patcher:
         yield
         return
-    with attribute(guider, "model_patcher", patcher), attribute(guider, "inner_model", patcher.model):
+    with (
+        overrides_carried(guider.model_patcher.model, patcher.model),
+        attribute(guider, "model_patcher", patcher),
+        attribute(guider, "inner_model", patcher.model),
+    ):
         patcher.pre_run()
         try:
             yield
