@@ -42,6 +42,8 @@ class HostedDiscriminator:
         ]
 
     def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):  # what `copy` asks of an object that has nothing yet, not even its discriminator
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
         return getattr(self._discriminator, name)
 
     def load(self) -> torch.device:
