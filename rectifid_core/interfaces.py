@@ -21,12 +21,15 @@ class Flow(Protocol):
 
     def __len__(self) -> int:
         """The number of windows, K >= 1."""
+        ...
 
     def step(self, k: int, z: Tensor) -> Tensor:
         """F_k(z): ``(B, ...) -> (B, ...)``, differentiable in ``z``; samples do not mix."""
+        ...
 
     def weight(self, k: int) -> float:
         """w_k, the guidance weight of window k (1 for a plain flow)."""
+        ...
 
 
 @runtime_checkable
@@ -35,6 +38,7 @@ class EndVelocityFlow(Flow, Protocol):
 
     def end_displacement(self, k: int, z: Tensor) -> Tensor:
         """The displacement that window k would make with the velocity v(z, t_(k+1)) of its END."""
+        ...
 
 
 @runtime_checkable
@@ -43,6 +47,7 @@ class PredictingFlow(Flow, Protocol):
 
     def predict(self, k: int, z: Tensor) -> tuple[Tensor, Tensor]:
         """F_k(z), and z_K if the velocity stayed what it is: z + v(z, t_k) (t_K - t_k); by one evaluation."""
+        ...
 
 
 class Decoder(Protocol):

@@ -62,7 +62,8 @@ def begin_chains(
 def gather(chains: list[Chain], observation: Observation, states: list[Tensor], image: Tensor) -> list[Tensor]:
     """g_0 ... g_K: of each chain what its scope lets through; 0 where there is none."""
     windows = len(states) - 1
-    masks = {scope: scope.mask_on(states[-1], tuple(image.shape[-2:])) for scope in _by_scope(observation)}
+    height, width = image.shape[-2:]
+    masks = {scope: scope.mask_on(states[-1], (height, width)) for scope in _by_scope(observation)}
     gathered = []
     for k, z in enumerate(states):
         terms = []

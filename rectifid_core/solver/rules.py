@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import torch
 from torch import Tensor
@@ -195,7 +195,7 @@ class Unanchored(TrajectoryRule):
 
     @torch.no_grad()
     def update(self, path, states, g):
-        flow = path.flow
+        flow = cast(EndVelocityFlow, path.flow)  # `check` has seen to it
         ends = [states[0]]
         for k, step in enumerate(self._steps(g)):
             ends.append(ends[k] + flow.end_displacement(k, states[k + 1]) + step)
@@ -223,7 +223,7 @@ class PinnedFlow:
         return self.flow.weight(k)
 
     def end_displacement(self, k: int, z: Tensor) -> Tensor:
-        return self.flow.end_displacement(k, z)
+        return cast(EndVelocityFlow, self.flow).end_displacement(k, z)
 
 
 def pinned(path: Path, ends: list[Tensor]) -> Path:

@@ -27,15 +27,16 @@ in (7) its end stays tied to that of the unguided trajectory.  All but (6) start
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import cast
 
 import torch
 from torch import Tensor
 
-from ..interfaces import Decoder, Energy, Flow
+from ..interfaces import Decoder, Energy, Flow, PredictingFlow
 from .batched import clipped
 from .gradient import GRADIENTS, Gradient, LossScaling
 from .iterate import Iterate, Residuals
-from .rules import RULES, Path, SinglePass, UpdateRule
+from .rules import RULES, Path, SinglePass, TrajectoryRule, UpdateRule
 from .single_pass import single_pass
 from .trajectory import observe, run_flow
 
@@ -82,8 +83,9 @@ def solve(
     z0, residuals = z0.detach(), Residuals()
 
     if issubclass(kind, SinglePass) and iterations:  # (6)
+        straight = cast(PredictingFlow, flow)  # `SinglePass.check` has seen to it
         for number, step in enumerate(
-            single_pass(flow, decode, energy, z0, weights, iterations, differentiate, clips=clips, last=last_offset)
+            single_pass(straight, decode, energy, z0, weights, iterations, differentiate, clips=clips, last=last_offset)
         ):
             if step.update is not None:
                 residuals.append([step.update])
@@ -98,15 +100,16 @@ def solve(
         return
 
     path = Path(flow, z0, [torch.zeros_like(z0) for _ in weights])
-    update_rule = kind(weights, scale, damping)
-    for number in range(iterations):
-        # (1), (2)
-        states, image, observation, g = differentiate(path.flow, decode, energy, path.z0, path.offsets, number)
-        if clips:
-            g = [clipped(g_k) for g_k in g]
-        path, update = update_rule.update(path, states, g)
-        residuals.append(update)
-        yield residuals.iterate(number, states[-1], image, observation, followed=True)
+    if issubclass(kind, TrajectoryRule):
+        update_rule = kind(weights, scale, damping)
+        for number in range(iterations):
+            # (1), (2)
+            states, image, observation, g = differentiate(path.flow, decode, energy, path.z0, path.offsets, number)
+            if clips:
+                g = [clipped(g_k) for g_k in g]
+            path, update = update_rule.update(path, states, g)
+            residuals.append(update)
+            yield residuals.iterate(number, states[-1], image, observation, followed=True)
 
     with torch.no_grad():
         states = run_flow(path.flow, path.z0, path.offsets)

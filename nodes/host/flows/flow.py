@@ -35,7 +35,7 @@ class Denoiser:
         sigmas: Tensor,
         options: dict[str, Any],
         noise: Tensor,
-        latent: Tensor,
+        latent: Tensor | None,
         denoise_mask: Tensor | None,
     ):
         self.sampling = guider.inner_model.model_sampling
@@ -46,7 +46,7 @@ class Denoiser:
         self._guided = not torch.is_inference_mode_enabled()
         self._patched = bool(patches)
         self._model = KSamplerX0Inpaint(guider, sigmas)
-        self._model.noise, self._model.latent_image = noise, latent
+        vars(self._model).update(noise=noise, latent_image=latent)  # the host declares neither
         self._options = {**options, "denoise_mask": denoise_mask}
 
     def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
@@ -119,7 +119,8 @@ class StraightFlow(EulerFlow):
 
     def predict(self, k: int, z: Tensor) -> tuple[Tensor, Tensor]:
         velocity = self._velocity(z, self._sigmas[k])
-        return tuple(z + velocity * (end - self._sigmas[k]) for end in (self._sigmas[k + 1], self._sigmas[-1]))
+        here, window_end, end = self._sigmas[k], self._sigmas[k + 1], self._sigmas[-1]
+        return z + velocity * (window_end - here), z + velocity * (end - here)
 
     def end_displacement(self, k: int, z: Tensor) -> Tensor:
         # the model's velocity at sigma 0 is read at the smallest sigma that it was trained on

@@ -23,6 +23,7 @@ class PeRFlowSampling(ModelSamplingDiscrete, EPS):
     windows, prediction, weights: see `rectifid_core.perflow.PeRFlow`.
     """
 
+    sigmas: Tensor  # a buffer of the host's
     windows: int
     prediction: str
     weights: str

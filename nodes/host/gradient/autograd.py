@@ -70,9 +70,10 @@ def _put_back(tensors: dict[str, Any], name: str, alias: Tensor, original: Tenso
 def _alias(tensor: Tensor) -> Tensor:
     """A normal, frozen tensor over the storage of ``tensor``, of its class and with its attributes."""
     if hasattr(tensor, "__tensor_flatten__"):  # the host's quantised tensors hold plain ones
-        parts, context = tensor.__tensor_flatten__()
-        parts = {part: _alias(getattr(tensor, part)) for part in parts}
-        alias = type(tensor).__tensor_unflatten__(parts, context, tensor.shape, tensor.stride())
+        quantised: Any = tensor
+        names, context = quantised.__tensor_flatten__()
+        parts = {name: _alias(getattr(tensor, name)) for name in names}
+        alias = type(quantised).__tensor_unflatten__(parts, context, tensor.shape, tensor.stride())
     else:
         alias = _over_the_same_storage(tensor)
     if isinstance(tensor, nn.Parameter) and not isinstance(alias, nn.Parameter):

@@ -9,7 +9,7 @@ from comfy.model_base import BaseModel
 from comfy.model_management import throw_exception_if_processing_interrupted
 from comfy.model_patcher import ModelPatcher
 from comfy.sd import VAE
-from torch import Tensor, nn
+from torch import Tensor
 
 from ....rectifid_core.solver.gradient_checks import CutGradientError
 
@@ -33,7 +33,7 @@ class VAEDecoder:
         gradient there, so that guidance does not change it.
     """
 
-    def __init__(self, vae: VAE, autoencoder: nn.Module, model: BaseModel, mask: Tensor | None = None):
+    def __init__(self, vae: VAE, autoencoder: Any, model: BaseModel, mask: Tensor | None = None):
         self._vae, self._autoencoder, self._model, self._mask = vae, autoencoder, model, mask
         # what the VAE does to its output is clamp(a * x + b): almost always (x + 1) / 2, for some x itself
         zero, half = vae.process_output(torch.tensor([0.0, 0.5])).tolist()

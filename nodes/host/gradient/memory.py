@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import comfy.model_management
 import torch
@@ -43,7 +43,7 @@ class GradientPlan:
     """
 
     name: str
-    gradient: Gradient | None
+    gradient: Gradient
     graph_windows: int | None = 0
     checkpointed: bool = False
     smaller: GradientPlan | None = None
@@ -59,7 +59,7 @@ STRAIGHT = GradientPlan(
         "straight, checkpointed", StraightGradient(checkpoint_decoder=True), graph_windows=None, checkpointed=True
     ),
 )
-UNGUIDED = GradientPlan("none", None)
+UNGUIDED = GradientPlan("none", WindowedGradient())  # a run without iterations asks for no gradient
 CONDITIONAL = "conditional"
 GRADIENTS = ("auto", "windowed", "full", "checkpointed", CONDITIONAL, "straight")
 
@@ -112,7 +112,7 @@ class Needs:
 
     def fitting(self, plans: list[GradientPlan], device: torch.device) -> GradientPlan:
         """The first of the plans that fits into what is free there, or the last."""
-        free = _SHARE * comfy.model_management.get_free_memory(device)
+        free = _SHARE * cast(float, comfy.model_management.get_free_memory(device))
         return next((plan for plan in plans[:-1] if self.of(plan) <= free), plans[-1])
 
 
@@ -123,7 +123,7 @@ def load_together(guider: CFGGuider, others: list[ModelPatcher], wanted: float, 
     ``needed`` these too.
     """
     models = [guider.model_patcher, *guider.loaded_models, *others]
-    comfy.model_management.load_models_gpu(models, memory_required=wanted, minimum_memory_required=needed)
+    comfy.model_management.load_models_gpu(models, memory_required=int(wanted), minimum_memory_required=needed)
 
 
 class OutOfMemoryFallback(Gradient):

@@ -70,15 +70,16 @@ def resident_model(guider: CFGGuider) -> Iterator[None]:
 
 def resident(patcher: ModelPatcher) -> ModelPatcher:
     """The patcher, or its twin whose weights stay in place: pages that come and go cannot be saved for a backward."""
-    if not (hasattr(patcher, "is_dynamic") and patcher.is_dynamic()):
+    paging: Any = patcher  # older hosts do not page weights, and have none of what follows
+    if not (hasattr(paging, "is_dynamic") and paging.is_dynamic()):
         return patcher
-    if patcher.cached_patcher_init is None:
+    if paging.cached_patcher_init is None:
         raise ValueError(
             f"{type(patcher.model).__name__} came from a loader that lets ComfyUI page its weights in and out, and "
             "guidance needs them in one place. Load it with one of ComfyUI's own loader nodes, or start ComfyUI with "
             "--disable-dynamic-vram."
         )
-    return patcher.get_non_dynamic_delegate()
+    return paging.get_non_dynamic_delegate()
 
 
 def is_plain(guider: CFGGuider) -> bool:

@@ -38,8 +38,8 @@ class Recomputed:
         names = list(kwargs)
 
         def run(*values: Any) -> Any:
-            values = [each.clone() if isinstance(each, Tensor) else each for each in values]  # it may change its input
-            return self._forward(*values[: len(args)], **dict(zip(names, values[len(args) :], strict=True)))
+            own = [each.clone() if isinstance(each, Tensor) else each for each in values]  # it may change its input
+            return self._forward(*own[: len(args)], **dict(zip(names, own[len(args) :], strict=True)))
 
         saved = _Saved(self, run, tuple(map(_own, values)))
         with saved_tensors_hooks(saved.pack, saved.unpack):

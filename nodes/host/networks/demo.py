@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import comfy.clip_vision
 import comfy.sd
@@ -55,24 +55,25 @@ def load_clip_vision() -> comfy.clip_vision.ClipVisionModel:
 
 
 def _read(name: str) -> dict[str, Tensor]:
-    return comfy.utils.load_torch_file(str(weights(name)))
+    return cast(dict[str, Tensor], comfy.utils.load_torch_file(str(weights(name))))
 
 
 def flow_from_state(state: dict[str, Tensor]) -> ModelPatcher:
     """MODEL from the host's own SD3 class; hosts that page weights find in it how to load it again."""
 
     def load(**options: Any) -> ModelPatcher:
-        return comfy.sd.load_diffusion_model_state_dict(dict(state), model_options={"dtype": _DTYPE}, **options)
+        model = comfy.sd.load_diffusion_model_state_dict(dict(state), model_options={"dtype": _DTYPE}, **options)
+        return cast(ModelPatcher, model)  # None is for weights that the host does not know
 
     model = load()
-    model.cached_patcher_init = (load, ())
+    vars(model).update(cached_patcher_init=(load, ()))
     return model
 
 
 def vae_from_network(autoencoder: Autoencoder) -> comfy.sd.VAE:
     """The host's VAE object around our network; it starts as the host's pixel-space VAE, which has nothing to undo."""
     vae = comfy.sd.VAE(sd={"pixel_space_vae": torch.ones(())}, dtype=_DTYPE)
-    vae.first_stage_model = autoencoder.eval().to(_DTYPE)
+    vars(vae).update(first_stage_model=autoencoder.eval().to(_DTYPE))
     vae.patcher = ModelPatcher(autoencoder, load_device=vae.device, offload_device=vae_offload_device())
     vae.latent_channels = LATENT_CHANNELS
     vae.downscale_ratio = vae.upscale_ratio = DOWNSCALE

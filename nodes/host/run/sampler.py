@@ -72,6 +72,7 @@ class Observer(Protocol):
 
     def on_iterate(self, iterate: Iterate, kept: Best | Iterate) -> bool:
         """Whether to stop here; ``kept`` is what the run would return by now."""
+        ...
 
     def on_warning(self, message: str) -> None:
         """The run ends early, with what it has."""
@@ -191,6 +192,7 @@ class GuidedSampler(comfy.samplers.Sampler):
             if kept is not best:
                 raise
             observer.on_warning(f"{error}. The best picture before that is returned.")
+        assert kept is not None, "a run has at least one iterate"
         return kept
 
     @contextmanager
