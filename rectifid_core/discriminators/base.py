@@ -151,6 +151,11 @@ class EmbeddingDiscriminator:
             raise ValueError(
                 f"{self.name} made {tuple(features.shape)} of {len(crops)} images: it must embed each alone"
             )
+        if not features.isfinite().all() and crops.isfinite().all():
+            raise FloatingPointError(
+                f"{self.name} makes nan or infinity of a picture, which comes of too little precision or of damaged "
+                "weights; load it in fp32, or download it again"
+            )
         return F.normalize(features.flatten(1).to(torch.promote_types(crops.dtype, torch.float32)), dim=1)
 
     def text_query(self, text: str) -> Tensor | None:

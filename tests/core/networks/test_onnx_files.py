@@ -258,3 +258,16 @@ def test_an_operator_of_a_domain_that_is_not_declared(tmp_path):
     model.graph.node[3].domain = "com.somebody"
     with pytest.raises(OnnxError, match="Relu is of the domain 'com.somebody'"):
         load_onnx(write(tmp_path, model))
+
+
+def test_nan_is_the_recogniser_s_and_not_the_picture_s(tmp_path):
+    model = recogniser()
+    model.graph.initializer[0].raw_data = np.full((4, 3, 3, 3), np.nan, np.float32).tobytes()
+    toy = EmbeddingDiscriminator(load_onnx(write(tmp_path, model)), name="toy", digest="", input_size=SIDE)
+    with pytest.raises(FloatingPointError, match="toy makes nan or infinity"):
+        toy.embed(images())
+
+
+def test_nan_of_the_picture_is_not_blamed_on_the_recogniser(tmp_path):
+    toy = EmbeddingDiscriminator(load_onnx(write(tmp_path, recogniser())), name="toy", digest="", input_size=SIDE)
+    assert toy.embed(images() * torch.nan).isnan().all()
