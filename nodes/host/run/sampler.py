@@ -25,7 +25,6 @@ from ....rectifid_core.solver.best import Best
 from ....rectifid_core.solver.iterate import Iterate
 from ....rectifid_core.solver.rules import RULES, SinglePass
 from ....rectifid_core.solver.solve import solve
-from ....rectifid_core.solver.trajectory import NonFiniteError
 from ..flows.family import AUTO, family_of, flow_of, sigmas_of
 from ..flows.flow import Denoiser
 from ..gradient.autograd import attribute, differentiable, normal
@@ -188,7 +187,7 @@ class GuidedSampler(comfy.samplers.Sampler):
                 kept = best if self._keep == "best" else iterate
                 if observer.on_iterate(iterate, kept):
                     break
-        except NonFiniteError as error:
+        except FloatingPointError as error:
             if kept is not best:
                 raise
             observer.on_warning(f"{error}. The best picture before that is returned.")
