@@ -18,10 +18,11 @@ from .sampling.prompts import EncodePromptBatch
 from .sampling.report import PlotConvergence
 from .sampling.sampler import AnchoredRectifiedSampler, AnchoredSampler
 from .sampling.seed import FindSeed
+from .sockets import with_checked_sockets
 from .widgets import with_checked_widgets
 
 NODES = [
-    with_checked_widgets(node)
+    with_checked_sockets(with_checked_widgets(node))
     for node in (
         LoadFaceDiscriminator,
         LoadSubjectDiscriminator,

@@ -18,8 +18,8 @@ def checked_identity(value: Any, node: str) -> IdentityGuidance:
         return value
     advice = "connect Encode Reference Identity or Load Identity"
     if hasattr(value, "energy"):
-        raise ValueError(f"{node} takes an identity, and here arrives another guidance, {_name(value)}: {advice}.")
-    raise ValueError(f"{_name(value)} arrives at {node} where an identity should: {advice}, {_ON_THE_WAY}.")
+        raise ValueError(f"{node} takes an identity, and here arrives another guidance, {name_of(value)}: {advice}.")
+    raise ValueError(f"{name_of(value)} arrives at {node} where an identity should: {advice}, {_ON_THE_WAY}.")
 
 
 def checked_discriminator(value: Any, node: str) -> HostedDiscriminator:
@@ -27,7 +27,7 @@ def checked_discriminator(value: Any, node: str) -> HostedDiscriminator:
     if isinstance(value, HostedDiscriminator):
         return value
     raise ValueError(
-        f"{_name(value)} arrives at {node} where a discriminator should: connect Load Face Discriminator or another "
+        f"{name_of(value)} arrives at {node} where a discriminator should: connect Load Face Discriminator or another "
         f"loader of the pack, {_ON_THE_WAY}."
     )
 
@@ -37,12 +37,13 @@ def checked_images(value: Any, node: str) -> Tensor:
     if isinstance(value, Tensor) and value.ndim > 1:
         return value
     raise ValueError(
-        f"{_name(value)} arrives at {node} where an image should: connect Load Image or another node that gives one, "
+        f"{name_of(value)} arrives at {node} where an image should: connect Load Image or another node that gives one, "
         f"{_ON_THE_WAY}."
     )
 
 
-def _name(value: Any) -> str:
+def name_of(value: Any) -> str:
+    """A value in words, for messages."""
     if value is None:
         return "nothing"
     return f"a tensor of the shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"

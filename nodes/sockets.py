@@ -1,0 +1,75 @@
+"""What arrives at a socket of one of the host's types, or at *report*, checked: a wildcard node lets anything by.
+
+Sockets of the pack's other types are checked where they are used, see `checks`.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
+
+from comfy_api.latest import io
+from torch import Tensor
+
+from ..rectifid_core.report.report import Report
+from .checks import name_of
+
+Node = TypeVar("Node", bound=type[io.ComfyNode])
+
+
+class Kind(NamedTuple):
+    """What a socket of a type takes: a name, whether a value is one, and where one comes from."""
+
+    name: str
+    holds: Callable[[Any], bool]
+    source: str
+
+
+def _conditioning(value: Any) -> bool:
+    return isinstance(value, list) and all(
+        isinstance(each, list | tuple) and len(each) == 2 and isinstance(each[0], Tensor) and isinstance(each[1], dict)
+        for each in value
+    )
+
+
+KINDS = {
+    "MODEL": Kind("a model", lambda value: hasattr(value, "get_model_object"), "a loader of checkpoints or models"),
+    "VAE": Kind("a VAE", lambda value: value is None or hasattr(value, "first_stage_model"), "Load VAE"),
+    "CLIP": Kind("a CLIP", lambda value: value is None or hasattr(value, "tokenize"), "Load CLIP"),
+    "CLIP_VISION": Kind(
+        "a CLIP vision model", lambda value: value is None or hasattr(value, "encode_image"), "Load CLIP Vision"
+    ),
+    "CONDITIONING": Kind("a prompt's conditioning", _conditioning, "CLIP Text Encode"),
+    "LATENT": Kind(
+        "a latent",
+        lambda value: isinstance(value, dict) and isinstance(value.get("samples"), Tensor),
+        "an empty latent or VAE Encode",
+    ),
+    "RECTIFID_REPORT": Kind(
+        "a report", lambda value: isinstance(value, Report), "the report of the Anchored Rectified Sampler"
+    ),
+}
+
+
+def with_checked_sockets(node: Node) -> Node:
+    """The same node class; its ``execute`` refuses, by ValueError with advice, what cannot be of a socket's type.
+
+    None for a VAE, CLIP or CLIP vision model is left to the node: checkpoints without one give it.
+    """
+    execute: Callable[..., io.NodeOutput] = node.execute.__func__
+
+    @functools.wraps(execute)
+    def checked(cls: type[io.ComfyNode], *args: Any, **inputs: Any) -> io.NodeOutput:
+        schema = cls.define_schema()
+        for socket in schema.inputs or ():
+            kind = KINDS.get(socket.io_type)
+            if kind and socket.id in inputs and not kind.holds(inputs[socket.id]):
+                raise ValueError(
+                    f"{schema.display_name}: {name_of(inputs[socket.id])} arrives at {socket.id}, where {kind.name} "
+                    f"should: connect {kind.source}, and look at switches and muted nodes on the way."
+                )
+        return execute(cls, *args, **inputs)
+
+    node.execute = classmethod(checked)
+    return node
