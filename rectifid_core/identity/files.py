@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from datetime import datetime, timezone
+from itertools import chain
 from pathlib import Path
 from uuid import uuid4
 
@@ -207,6 +208,6 @@ def _check(path: Path, metadata: dict[str, str], tensors: dict[str, Tensor], dis
 @torch.no_grad()
 def _width(discriminator: Discriminator) -> int:
     """How many numbers an embedding of the discriminator has."""
-    size = discriminator.input_size
-    weight = next((weight for network in discriminator.networks for weight in network.parameters()), torch.zeros(()))
-    return discriminator.embed(torch.zeros(1, 3, size, size, device=weight.device)).shape[1]
+    size, networks = discriminator.input_size, discriminator.networks
+    weights = chain.from_iterable(chain(network.parameters(), network.buffers()) for network in networks)
+    return discriminator.embed(torch.zeros(1, 3, size, size, device=next(weights, torch.zeros(())).device)).shape[1]

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from rectifid_core.identity.encoding import AT_ONCE, encode_identity
-from rectifid_core.identity.files import IdentityFileError, load_identity, save_identity
+from rectifid_core.identity.files import IdentityFileError, _width, load_identity, save_identity
 from rectifid_core.identity.measuring import measure
 from tests.helpers.identities import discriminator, identity, references
 
@@ -118,6 +118,18 @@ def test_embeddings_of_another_width_are_refused(tmp_path, width):
     path = forged(tmp_path, embeddings=nn.functional.normalize(torch.ones(3, width), dim=1))
     with pytest.raises(IdentityFileError, match=f"its embeddings have {width} numbers, and those of first 10"):
         load_identity(path, discriminator())
+
+
+def test_the_width_is_asked_where_the_network_is():
+    """Networks that were converted from ONNX may have all weights as buffers, on a device of their own."""
+    eye = discriminator()
+    for name in ("weight", "bias"):
+        value = getattr(eye.network[1], name).data
+        delattr(eye.network[1], name)
+        eye.network[1].register_buffer(name, value.to("meta"))
+    devices = []
+    eye.embed = lambda crops: devices.append(crops.device.type) or torch.zeros(1, 10)
+    assert _width(eye) == 10 and devices == ["meta"]
 
 
 @pytest.mark.parametrize("name", ["embeddings", "weights", "query"])
