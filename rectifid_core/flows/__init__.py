@@ -1,1 +1,1 @@
-"""Trained flows as windows."""
+"""Trained flows as windows of the solver: in noise levels, and PeRFlow."""

@@ -10,7 +10,7 @@ from comfy.model_sampling import CONST, EPS, StableCascadeSampling
 from torch import Tensor
 
 from ....rectifid_core.interfaces import Flow
-from .flow import ConsistencyFlow, Denoiser, EulerFlow, StraightFlow, perflow
+from .flow import Denoiser, consistency, euler, perflow, straight
 from .model_sampling import PeRFlowSampling
 
 FAMILIES = ("flow", "perflow", "consistency", "diffusion")
@@ -70,5 +70,5 @@ def flow_of(family: str, denoise: Denoiser, noise: Tensor) -> Flow:
     if family == "perflow":
         return perflow(denoise)
     if family == "consistency":
-        return ConsistencyFlow(denoise, noise)
-    return StraightFlow(denoise) if family == "flow" else EulerFlow(denoise)
+        return consistency(denoise, noise)
+    return straight(denoise) if family == "flow" else euler(denoise)

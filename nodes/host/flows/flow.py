@@ -1,8 +1,4 @@
-"""The host's MODEL, under its guider, as the flow of its family: one window per step of the sampler.
-
-A state z is what the network sees: the host's noisy latent x for a flow, and x / sqrt(1 + sigma^2), of unit variance,
-for a diffusion model.  So an offset of one size means the same in every window.
-"""
+"""The host's MODEL, under its guider, as the flow of its family: one window per step of the sampler."""
 
 from __future__ import annotations
 
@@ -11,13 +7,14 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
-from comfy.k_diffusion.sampling import default_noise_sampler, to_d
+from comfy.k_diffusion.sampling import default_noise_sampler
 from comfy.model_management import throw_exception_if_processing_interrupted
 from comfy.model_sampling import CONST
 from comfy.samplers import CFGGuider, KSamplerX0Inpaint
 from torch import Tensor
 
 from ....rectifid_core.flows.perflow import TRAIN_STEPS, PeRFlow
+from ....rectifid_core.flows.sigmas import ConsistencyFlow, EulerFlow, StraightFlow
 from ..gradient.patches import names_of_patches
 from ..gradient.watch import ModelWatch
 
@@ -66,6 +63,20 @@ class Denoiser:
     def _answer(self, x: Tensor, sigma: Tensor) -> Tensor:
         return self._model(x, sigma * x.new_ones(len(x)), **self._options)
 
+    @property
+    def end_mask(self) -> Tensor | None:
+        """Where, and how much, the last window changes the latent, in [0, 1]: that of a `VAEDecoder`.
+
+        The host may make a mask of its own for each sigma out of the given one: DifferentialDiffusion's is 1 from a
+        threshold on and 0 below.  Earlier windows need none: what their masks keep, has no gradient.
+        """
+        mask, options = self._options["denoise_mask"], self._options["model_options"]
+        if mask is None or "denoise_mask_function" not in options:
+            return mask
+        sigma = self.sigmas[-2] * mask.new_ones(len(mask))
+        about = {"model": self._model.inner_model, "sigmas": self.sigmas}
+        return options["denoise_mask_function"](sigma, mask, extra_options=about)
+
     def scale(self, sigma: Tensor) -> Tensor:
         """x / z at this sigma."""
         return torch.ones_like(sigma) if isinstance(self.sampling, CONST) else (1 + sigma**2).sqrt()
@@ -84,69 +95,21 @@ def _check_before_earlier_windows(gradient: Tensor) -> None:
     throw_exception_if_processing_interrupted()
 
 
-class _SigmaFlow:
-    """K windows between K + 1 sigmas."""
-
-    def __init__(self, denoise: Denoiser):
-        self._denoise = denoise
-        self._sigmas = denoise.sigmas
-        self._scales = denoise.scale(denoise.sigmas)
-
-    def __len__(self) -> int:
-        return len(self._sigmas) - 1
-
-    def weight(self, k: int) -> float:
-        return 1.0
+def euler(denoise: Denoiser) -> EulerFlow:
+    """As the host's `sample_euler`; of a diffusion model."""
+    return EulerFlow(denoise, denoise.sigmas, denoise.scale(denoise.sigmas))
 
 
-class EulerFlow(_SigmaFlow):
-    """The probability flow, by Euler's method: the arithmetic of the host's `sample_euler`, for flows to the bit."""
-
-    def step(self, k: int, z: Tensor) -> Tensor:
-        x = z * self._scales[k]
-        x = x + self._velocity(x, self._sigmas[k]) * (self._sigmas[k + 1] - self._sigmas[k])
-        return x / self._scales[k + 1]
-
-    def _velocity(self, x: Tensor, sigma: Tensor) -> Tensor:
-        return to_d(x, sigma, self._denoise(x, sigma))
+def straight(denoise: Denoiser) -> StraightFlow:
+    """As the host's `sample_euler`, to the bit; of a rectified flow."""
+    return StraightFlow(denoise, denoise.sigmas, denoise.scale(denoise.sigmas), denoise.sampling.sigma_min)
 
 
-class StraightFlow(EulerFlow):
-    """The Euler flow of a MODEL with z = (1 - sigma) image + sigma noise.
-
-    It has a velocity at its end too, and foresees where it leads.
-    """
-
-    def predict(self, k: int, z: Tensor) -> tuple[Tensor, Tensor]:
-        velocity = self._velocity(z, self._sigmas[k])
-        here, window_end, end = self._sigmas[k], self._sigmas[k + 1], self._sigmas[-1]
-        return z + velocity * (window_end - here), z + velocity * (end - here)
-
-    def end_displacement(self, k: int, z: Tensor) -> Tensor:
-        # the model's velocity at sigma 0 is read at the smallest sigma that it was trained on
-        end = self._sigmas[k + 1]
-        smallest = self._denoise.sampling.sigma_min.to(self._sigmas)
-        return self._velocity(z, end.maximum(smallest)) * (end - self._sigmas[k])
-
-
-class ConsistencyFlow(_SigmaFlow):
-    """Predicts the clean latent and noises it again, as the host's `lcm`, with noise drawn once from the seed.
-
-    So the map is the same in every iteration.
-    """
-
-    def __init__(self, denoise: Denoiser, noise: Tensor):
-        super().__init__(denoise)
-        draw = default_noise_sampler(noise, seed=denoise.seed)
-        self._noise = [
-            draw(*pair) if pair[1] > 0 else None for pair in zip(self._sigmas, self._sigmas[1:], strict=False)
-        ]
-
-    def step(self, k: int, z: Tensor) -> Tensor:
-        x = self._denoise(z * self._scales[k], self._sigmas[k])
-        if self._noise[k] is not None:
-            x = self._denoise.sampling.noise_scaling(self._sigmas[k + 1], self._noise[k], x)
-        return x / self._scales[k + 1]
+def consistency(denoise: Denoiser, noise: Tensor) -> ConsistencyFlow:
+    """As the host's `sample_lcm`, with the noise that this draws from the run's seed."""
+    draw, sigmas = default_noise_sampler(noise, seed=denoise.seed), denoise.sigmas
+    noises = [draw(*pair) if pair[1] > 0 else None for pair in zip(sigmas, sigmas[1:], strict=False)]
+    return ConsistencyFlow(denoise, sigmas, denoise.scale(sigmas), noises, denoise.sampling.noise_scaling)
 
 
 def perflow(denoise: Denoiser) -> PeRFlow:

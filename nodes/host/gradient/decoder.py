@@ -29,8 +29,9 @@ class VAEDecoder:
     """The sampler's latent, ``(B, C, h, w)`` or ``(B, C, 1, h, w)``, to an image ``(B, 3, H, W)`` in [0, 1].
 
     autoencoder: the network of ``vae``, loaded; model: its latent format is the sampler's.
-    mask: where the host denoises, in [0, 1], broadcasting to the latent; elsewhere it keeps the latent, which has no
-        gradient there, so that guidance does not change it.
+    mask: where the host denoises in the last window (`Denoiser.end_mask`), in [0, 1], broadcasting to the latent.
+        Elsewhere it keeps the latent, which has no gradient there, so that guidance does not change it; where a soft
+        mask keeps a part of it, that part of the gradient is left out.
     """
 
     def __init__(self, vae: VAE, autoencoder: Any, model: BaseModel, mask: Tensor | None = None):
