@@ -22,7 +22,7 @@ from .sockets import with_checked_sockets
 from .widgets import with_checked_widgets
 
 NODES = [
-    with_checked_sockets(with_checked_widgets(node))
+    with_checked_widgets(with_checked_sockets(node))
     for node in (
         LoadFaceDiscriminator,
         LoadSubjectDiscriminator,

@@ -49,6 +49,8 @@ class Choice:
     def path(self, name: object) -> Path:
         """What is there by that name; raises NotThereError."""
         found = self.find()
+        if name == self._none and len(found) == 1:  # it came after the combo was made
+            return next(iter(found.values()))
         if isinstance(name, str) and (path := self._look_up(name, found)) is not None:
             return path
         shown = "" if name == self._none else f" {name}" if str(name).isprintable() else f" {name!r}"

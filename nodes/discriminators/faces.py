@@ -10,7 +10,7 @@ import torch
 from comfy_api.latest import io
 
 from ...rectifid_core.discriminators.faces.discriminator import load_face_discriminator
-from ...rectifid_core.discriminators.faces.pack import SOURCES, pack_names
+from ...rectifid_core.discriminators.faces.pack import SOURCES, find_packs, pack_files
 from ..folders import Choice, NotThereError, state_of
 from ..host.networks.discriminators import PRECISIONS, HostedDiscriminator
 from ..types import Discriminator
@@ -19,19 +19,15 @@ FOLDER = "insightface"  # the key that other packs use too
 folder_paths.add_model_folder_path(FOLDER, os.path.join(folder_paths.models_dir, FOLDER))
 
 
-def _roots() -> list[Path]:
-    return [Path(folder, "models") for folder in folder_paths.get_folder_paths(FOLDER)]
-
-
-def _packs() -> dict[str, Path]:
-    packs = {name: root / name for root in reversed(_roots()) for name in pack_names([root])}
-    return dict(sorted(packs.items()))
+def _places() -> str:
+    roots = folder_paths.get_folder_paths(FOLDER)
+    return " or ".join(str(Path(root, *inner)) for root in roots for inner in (["models"], []))
 
 
 PACKS = Choice(
     "face pack",
-    _packs,
-    lambda: " or ".join(map(str, _roots())),
+    lambda: find_packs(folder_paths.get_folder_paths(FOLDER)),
+    _places,
     "A pack is a folder there with the ONNX files of a face detector (such as scrfd_10g_bnkps.onnx or det_10g.onnx) "
     f"and of a recogniser (such as glintr100.onnx or w600k_r50.onnx). {SOURCES}",
 )
@@ -87,7 +83,7 @@ class LoadFaceDiscriminator(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, pack: str, **_):
-        return state_of(PACKS.path(pack))
+        return state_of(*pack_files(PACKS.path(pack)))
 
     @classmethod
     def execute(cls, pack, precision, detection_threshold) -> io.NodeOutput:

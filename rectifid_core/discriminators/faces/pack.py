@@ -47,7 +47,7 @@ def read_pack(folder: str | Path) -> FacePack:
     folder = Path(folder)
     if not folder.is_dir():
         raise FacePackError(f"there is no face pack {folder.name}: the folder {folder} is missing. {SOURCES}")
-    found = {file: _purpose(folder, file) for file in _onnx_files(folder)}
+    found = {file: _purpose(folder, file) for file in pack_files(folder)}
     chosen: dict[str, Path] = {}
     for purpose in ("detector", "recogniser", "attributes"):
         files = [file for file in found if found[file] == purpose]
@@ -70,20 +70,40 @@ def read_pack(folder: str | Path) -> FacePack:
     return FacePack(folder.name, chosen["detector"], chosen["recogniser"], chosen.get("attributes"))
 
 
-def pack_names(roots: Iterable[str | Path]) -> list[str]:
-    """The folders in any of ``roots`` that may be packs, for there are ONNX files in them; none of these is opened."""
-    folders = [folder for root in map(Path, roots) if root.is_dir() for folder in root.iterdir() if folder.is_dir()]
-    return sorted({folder.name for folder in folders if _onnx_files(folder)})
+def find_packs(folders: Iterable[str | Path]) -> dict[str, Path]:
+    """The folders that may be packs, by name, for there are ONNX files in them; none of these is opened.
+
+    folders: what a user names as insightface's.  In each, packs are looked for in its folder "models", where
+    insightface puts them, and in itself; either may also be a pack, if it has the two files at least that make one.
+    The first of a name counts.
+    """
+    found: dict[str, Path] = {}
+    for place in (each for folder in map(Path, folders) for each in (folder / "models", folder)):
+        packs = [folder for folder in sorted(_entries(place)) if not folder.name.startswith(".") and folder.is_dir()]
+        named = {folder.name: folder for folder in packs if pack_files(folder)}
+        if len(_onnx_files(place)) > 1:
+            named[place.name] = place
+        found = named | found
+    return dict(sorted(found.items()))
 
 
-def _onnx_files(folder: Path) -> list[Path]:
+def pack_files(folder: Path) -> list[Path]:
+    """The ONNX files of a pack, in its folder or in one of the same name inside of it, by name."""
+    return _onnx_files(folder) or _onnx_files(folder / folder.name)
+
+
+def _onnx_files(place: Path) -> list[Path]:
     """By name, without the hidden ones that archives from a Mac have next to each."""
-    for place in (folder, folder / folder.name):
-        if place.is_dir():
-            files = [file for file in place.iterdir() if file.suffix.lower() == ".onnx" and file.is_file()]
-            if files := sorted(file for file in files if not file.name.startswith(".")):
-                return files
-    return []
+    files = [file for file in _entries(place) if file.suffix.lower() == ".onnx" and not file.name.startswith(".")]
+    return sorted(file for file in files if file.is_file())
+
+
+def _entries(place: Path) -> list[Path]:
+    """What is in a folder; nothing where there is none, or where it may not be read."""
+    try:
+        return list(place.iterdir())
+    except OSError:
+        return []
 
 
 def _purpose(folder: Path, file: Path) -> str:

@@ -85,13 +85,15 @@ def test_links_out_of_the_tree_stay_allowed(nodes, models):
     assert nodes["LoadSubjectDiscriminator"].validate_inputs(embedder="linked") is True
 
 
-def test_what_was_none_found_is_said_to_be_there_now(nodes, models):
+def test_the_only_one_that_came_since_is_taken_and_of_several_one_is_asked_for(nodes, models):
     node = nodes["LoadSubjectDiscriminator"]
     (models / "transformers" / "dino").rename(models / "dino")
     (placeholder,) = node.INPUT_TYPES()["required"]["embedder"][1]["options"]
     (models / "dino").rename(models / "transformers" / "dino")
+    assert node.validate_inputs(embedder=placeholder) is True
+    shutil.copytree(models / "transformers" / "dino", models / "transformers" / "ape")
     said = node.validate_inputs(embedder=placeholder)
-    assert "Choose one of dino" in said and "press R" in said
+    assert "Choose one of ape, dino" in said and "press R" in said
 
 
 class TestChanges:

@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import pytest
 
-from rectifid_core.discriminators.faces.pack import FacePackError, pack_names, read_pack
+from rectifid_core.discriminators.faces.pack import FacePackError, find_packs, read_pack
 from tests.helpers.face_packs import write_attributes, write_detector, write_onnx, write_recogniser
 from tests.helpers.photos import real_pack
 
@@ -64,7 +64,7 @@ def test_names_for_a_choice(tmp_path):
     write_pack(tmp_path / "two" / "b")
     (tmp_path / "two" / "empty").mkdir()
     (tmp_path / "two" / "file.onnx").write_bytes(b"")
-    assert pack_names([tmp_path / "one" / "packs", tmp_path / "two", tmp_path / "none"]) == ["b", "inside"]
+    assert list(find_packs([tmp_path / "one" / "packs", tmp_path / "two", tmp_path / "none"])) == ["b", "inside"]
 
 
 def test_no_folder(tmp_path):
