@@ -49,7 +49,8 @@ class DescribeFaceIdentity(io.ComfyNode):
             return io.NodeOutput(prompt, "")
         guidance = checked_identity(identity, "Describe Face Identity")
         identity, discriminator = guidance.identity, guidance.discriminator
-        if not hasattr(discriminator, "pack"):
+        pack = getattr(discriminator, "pack", None)
+        if pack is None:
             raise ValueError(
                 f"This identity is of a {discriminator.noun}, by {discriminator.name}, and only faces are described. "
                 "Encode it with Load Face Discriminator, or leave this node out."
@@ -60,6 +61,6 @@ class DescribeFaceIdentity(io.ComfyNode):
                 "again, or write 'man' or 'woman' into the prompt yourself."
             )
         first = identity.references[0]
-        description = describe_face(discriminator.pack.attributes, first.image, first.chosen)
+        description = describe_face(pack.attributes, first.image, first.chosen)
         prompt, said = rewrite(prompt, description, age_word), str(description)
         return io.NodeOutput(prompt, said, ui=tell(said, cls.hidden.unique_id))

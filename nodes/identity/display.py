@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from comfy_api.latest import io, ui
 from torch import Tensor
@@ -13,7 +15,8 @@ from ..host.run.progress import tell
 
 def show(cls: type[io.ComfyNode], pictures: list[Tensor], text: str) -> dict:
     """Previews of pictures ``(3, H, W)`` of any sizes, and a text."""
-    previews = ui.PreviewImage([picture.movedim(0, -1) for picture in pictures], cls=cls)
+    batch: Any = [picture.movedim(0, -1) for picture in pictures]  # a list will do, whatever the host's annotation says
+    previews = ui.PreviewImage(batch, cls=cls)
     return previews.as_dict() | tell(text, cls.hidden.unique_id)
 
 

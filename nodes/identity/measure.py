@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+from typing import cast
 
 from comfy_api.latest import io
 
 from ...rectifid_core.identity.measuring import Measurement
 from ..checks import checked_identity, checked_images
-from ..host.networks.discriminators import measure_images
+from ..host.networks.discriminators import HostedDiscriminator, measure_images
 from ..host.run.progress import tell
 from ..types import Guidance
 
@@ -50,9 +51,10 @@ class MeasureIdentity(io.ComfyNode):
             logging.warning("RectifID: %s", NOTHING)
             return io.NodeOutput(0.0, NOTHING, ui=tell(NOTHING, cls.hidden.unique_id))
         guidance = checked_identity(identity, _NAME)
-        measured = measure_images(guidance.identity, guidance.discriminator, checked_images(images, _NAME))
+        discriminator = cast(HostedDiscriminator, guidance.discriminator)  # the nodes make no other
+        measured = measure_images(guidance.identity, discriminator, checked_images(images, _NAME))
         found = [each.similarity for each in measured if each]
-        text = _measured(measured, guidance.discriminator.noun)
+        text = _measured(measured, discriminator.noun)
         return io.NodeOutput(sum(found) / max(len(found), 1), text, ui=tell(text, cls.hidden.unique_id))
 
 

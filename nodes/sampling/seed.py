@@ -7,12 +7,14 @@ import math
 
 import comfy.samplers
 from comfy_api.latest import io, ui
+from torch import Tensor
 
 from ...rectifid_core.guidance.base import NoGuidance, check_guidance
+from ...rectifid_core.solver.best import Best
 from ...rectifid_core.solver.iterate import Iterate
 from ..host.flows.family import AUTO, FAMILIES
 from ..host.run.progress import Progress
-from ..host.run.sampler import GuidedSampler, sample
+from ..host.run.sampler import GuidedSampler, Observer, sample
 from ..types import Guidance
 
 SEEDS = 2**64
@@ -92,32 +94,31 @@ class FindSeed(io.ComfyNode):
             sample(model, positive, negative, latent_image, sampler, seed=candidate, **settings)
             return unguided.iterate
 
-        best, least = None, math.inf
+        best: tuple[int, Tensor] | None = None
+        least = math.inf
         for number in range(count):
             candidate = (seed + number) % SEEDS
             iterate = look(candidate)
             if (energy := _energy(iterate)) < least:
-                best, least, image = candidate, energy, iterate.image
+                best, least = (candidate, iterate.image), energy
             progress.show(iterate, number, f"seed {candidate}")
         if best is None:
             raise ValueError(
                 f"In none of the {count} pictures there is what the guidance is about. Ask for it in the prompt, try "
                 "more or other seeds, or a larger picture."
             )
-        text = f"seed {best}, of {count} tried"
+        chosen, image = best
+        text = f"seed {chosen}, of {count} tried"
         logging.info("RectifID %s", text)
-        return io.NodeOutput(best, image.movedim(1, -1).cpu(), ui=ui.PreviewText(text))
+        return io.NodeOutput(chosen, image.movedim(1, -1).cpu(), ui=ui.PreviewText(text))
 
 
-class _Unguided:
-    """Observer of a run without iterations."""
+class _Unguided(Observer):
+    """Of a run without iterations."""
 
     iterate: Iterate
 
-    def on_start(self, facts) -> None:
-        pass
-
-    def on_iterate(self, iterate, kept) -> bool:
+    def on_iterate(self, iterate: Iterate, kept: Best | Iterate) -> bool:
         self.iterate = iterate
         return True
 

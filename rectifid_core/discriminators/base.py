@@ -29,11 +29,13 @@ class Discriminator(Protocol):
 
     name: str
     digest: str
-    preprocessing: str
     noun: str
     detects: bool
     threshold: float
     input_size: int
+
+    @property
+    def preprocessing(self) -> str: ...
 
     @property
     def networks(self) -> list[nn.Module]: ...
@@ -43,24 +45,30 @@ class Discriminator(Protocol):
 
         query: what to look for, from `text_query` or `image_query`; None: what this discriminator looks for by itself.
         """
+        ...
 
     def crop(self, image: Tensor, regions: list[Region]) -> Tensor:
         """One region of each image, as the network wants it: ``(B, 3, s, s)`` in [0, 1]; differentiable."""
+        ...
 
     def embed(self, crops: Tensor) -> Tensor:
         """``(B, 3, s, s)`` -> unit vectors ``(B, D)``; differentiable."""
+        ...
 
     def text_query(self, text: str) -> Tensor | None:
         """What `locate` shall look for, in words; None for no words.  ValueError where words are no use."""
+        ...
 
     def image_query(self, image: Tensor, region: Region) -> Tensor | None:
         """What `locate` shall look for in other images: what this one, ``(3, H, W)``, shows in ``region``.
 
         ``(Q,)``; None where it needs no telling.
         """
+        ...
 
     def doubt(self, region: Region, crop: Tensor) -> str | None:
         """Why this region with its crop ``(3, s, s)`` makes a poor reference, in a user's words, or None."""
+        ...
 
 
 class EmbeddingDiscriminator:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -88,7 +89,8 @@ class Segmenter:
 def load_segmenter(folder: Path) -> Segmenter:
     """From a folder in the Hugging Face layout; PretrainedError for one that cannot serve."""
     opened = open_network(folder, CLASSES, EXAMPLE)
-    names: Mapping[int, str] = opened.network.config.id2label
+    config: Any = opened.network.config
+    names: Mapping[int, str] = config.id2label
     return Segmenter(
         LogProbabilities(opened.network),
         [str(names[number]) for number in sorted(names)],

@@ -10,7 +10,7 @@ from torch import Tensor
 from ..discriminators.base import Discriminator
 from ..identity.identity import Identity
 from ..images.masks import fit_mask, lies_in
-from ..images.regions import Region, overlap
+from ..images.regions import Region, overlap, size_of
 from ..packages import importing
 
 # What it is worth, in cosine, that a region stays its identity's.  Two people who swap both lose it, so that their
@@ -69,7 +69,7 @@ class GroupTracker:
         if len(self._places) != len(image):
             self._places = [[None] * len(self._identities) for _ in image]
         if iteration % self._detect_every == 0:
-            size = tuple(image.shape[-2:])
+            size = size_of(image)
             masks = [None if mask is None else fit_mask(mask, size) for mask in self._masks]
             located = self._discriminator.locate(image, self._query)
             likeness = self._likeness(image, located)

@@ -25,6 +25,7 @@ class Guidance(Protocol):
 
     def energy(self, views: int = 4, seed: int = 0) -> Energy:
         """An energy for one run; ``views=0`` looks at the plain image only, as published."""
+        ...
 
 
 class NoGuidance:

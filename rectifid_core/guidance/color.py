@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..images.masks import fit_mask
+from ..images.regions import size_of
 from ..interfaces import Observation
 from .base import Network
 
@@ -82,7 +83,7 @@ class ColorEnergy:
         """The pixels, ``(B, 3, N)``."""
         if self._mask is None:
             return image.flatten(2)
-        mask = fit_mask(self._mask, tuple(image.shape[-2:])).to(image.device) > 0.5
+        mask = fit_mask(self._mask, size_of(image)).to(image.device) > 0.5
         return image[:, :, mask]
 
 

@@ -43,17 +43,17 @@ class RegionEnergy:
 
         found: for each image, whether its region was found in this very one.
         """
-        found = torch.tensor(found, device=image.device)
-        samples = [sample for sample, region in enumerate(regions) if region is not None]
+        there = {sample: region for sample, region in enumerate(regions) if region is not None}
+        samples = list(there)
         energy = (image * 0).flatten(1).sum(dim=1)  # the graph, where there is nothing to look at
         similarity = torch.full_like(energy, torch.nan, requires_grad=False)
         if samples:
             index = torch.tensor(samples, device=image.device)
-            crop = self._discriminator.crop(image[index], [regions[sample] for sample in samples])
+            crop = self._discriminator.crop(image[index], list(there.values()))
             distance, cosine = self._compare(crop, iteration, samples)
             energy = energy.index_put((index,), distance.to(energy))
             similarity = similarity.index_put((index,), cosine.to(similarity))
-        return Observation(energy, similarity.detach(), found)
+        return Observation(energy, similarity.detach(), torch.tensor(found, device=image.device))
 
     def _compare(self, crop: Tensor, iteration: int, samples: list[int]) -> tuple[Tensor, Tensor]:
         """The energy of each crop, and the similarity of the plain crop."""

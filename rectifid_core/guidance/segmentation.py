@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..discriminators.segmenter import Segmenter
 from ..images.masks import fit_mask
+from ..images.regions import size_of
 from ..images.views import Views, views_or_none
 from ..interfaces import Observation
 from .base import Network
@@ -56,7 +57,7 @@ class SegmentationEnergy:
         self._views = views
 
     def __call__(self, image: Tensor, iteration: int) -> Observation:
-        size = tuple(image.shape[-2:])
+        size = size_of(image)
         goal = (fit_mask(self._mask, size) > 0.5).to(image)[None, None]
         if self._views is None:
             energy, there, inside = self._look(image, goal.expand(len(image), -1, -1, -1))
@@ -90,7 +91,7 @@ def _cross_entropy(there: Tensor, elsewhere: Tensor, inside: Tensor) -> Tensor:
     """``(B,)``"""
     sides = [(inside, there), (~inside, elsewhere)]
     means = [(log_p * side).sum(dim=(1, 2)) / side.sum(dim=(1, 2)).clamp(min=1) for side, log_p in sides]
-    return -sum(means) / 2
+    return -(means[0] + means[1]) / 2
 
 
 def _overlap(p: Tensor, inside: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ..discriminators.base import Discriminator
 from ..images.masks import box_of, fit_mask, lies_in
-from ..images.regions import Region, overlap
+from ..images.regions import Region, overlap, size_of
 
 
 class Tracker:
@@ -54,7 +54,7 @@ class Tracker:
     def _look(self, image: Tensor) -> list[list[Region]]:
         if self._mask is None:
             return self._discriminator.locate(image, self._query)
-        mask = fit_mask(self._mask, tuple(image.shape[-2:]))
+        mask = fit_mask(self._mask, size_of(image))
         if not searches(self._discriminator, self._query):
             return [[box_of(mask)]] * len(image)
         located = self._discriminator.locate(image, self._query)

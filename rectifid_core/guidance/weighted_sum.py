@@ -88,9 +88,8 @@ class WeightedSum:
         by_scope: dict[GuidanceScope, Tensor | None] = {}
         for scope, names in self._names.items():
             acting = [name for name in names if self._schedules[name].acts_at(iteration)]
-            by_scope[scope] = (
-                sum(self._schedules[name].weight * observed[name].energy for name in acting) if acting else None
-            )
+            energies = [self._schedules[name].weight * observed[name].energy for name in acting]
+            by_scope[scope] = sum(energies[1:], energies[0]) if energies else None
         similarity = torch.stack([observed[name].similarity for name in self._judges])
         found = torch.stack([_found(observed[name]) for name in self._judges])
         self._known = found | self._known

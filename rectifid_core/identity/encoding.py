@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..discriminators.base import Discriminator
 from ..images.masks import box_of, check_mask
-from ..images.regions import Region
+from ..images.regions import Region, size_of
 from ..images.validation import as_rgb
 from .identity import MATCHINGS, Identity, Recogniser, Reference
 from .selection import select_region
@@ -96,7 +96,7 @@ def _look(
     discriminator: Discriminator, image: Tensor, query: Tensor | None, strategy: str, index: int, mask: Tensor | None
 ) -> tuple[list[Region], int]:
     """All regions of one reference image ``(3, H, W)``, and the index of the one that is meant."""
-    size = tuple(image.shape[-2:])
+    size = size_of(image)
     if discriminator.detects or query is not None:
         found = discriminator.locate(image[None], query)[0]
         regions = [region for region in found if region.score >= discriminator.threshold]

@@ -111,8 +111,8 @@ def load_identity(path: str | Path, discriminator: Discriminator) -> Identity:
         raise IdentityFileError(
             f"{path.name} is a safetensors file, but no identity; choose one that was saved as such"
         )
-    if (version := metadata.get("version")) != str(VERSION):
-        older = str(version).isdecimal() and int(version) < VERSION
+    if (version := str(metadata.get("version"))) != str(VERSION):
+        older = version.isdecimal() and int(version) < VERSION
         raise IdentityFileError(
             f"{path.name} has version {version} of the identity format and this pack reads version {VERSION}; "
             f"{'' if older else 'update the pack, or '}encode the reference images again"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -25,7 +26,8 @@ def draw_regions(image: Tensor, regions: Iterable[Region], chosen: int | None = 
     picture = _to_pillow(_resize(image, scale))
     draw = ImageDraw.Draw(picture)
     side = (picture.width * picture.height) ** 0.5
-    line, font = max(round(side * _LINE), 1), ImageFont.load_default(size=max(round(side * _FONT), 8))
+    line = max(round(side * _LINE), 1)
+    font = cast(ImageFont.FreeTypeFont, ImageFont.load_default(size=max(round(side * _FONT), 8)))  # has a size
     for number, region in sorted(enumerate(regions), key=lambda each: each[0] == chosen):  # the chosen on top
         color = CHOSEN if number == chosen else OTHER
         left, top, right, bottom = (edge * scale for edge in region.box)

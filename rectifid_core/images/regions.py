@@ -9,6 +9,12 @@ from torch import Tensor
 from torchvision.ops import box_iou
 
 
+def size_of(image: Tensor) -> tuple[int, int]:
+    """The (height, width) of an image ``(..., H, W)``, in pixels."""
+    height, width = image.shape[-2:]
+    return height, width
+
+
 @dataclass(frozen=True)
 class Region:
     """A box in an image, in pixels from its upper left corner; it may leave the image.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from comfy.model_management import (
@@ -17,7 +17,8 @@ from comfy.model_management import (
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
-from ....rectifid_core.discriminators.base import Discriminator, EmbeddingDiscriminator
+from ....rectifid_core.discriminators.base import EmbeddingDiscriminator
+from ....rectifid_core.guidance.base import Network
 from ....rectifid_core.identity.encoding import encode_identity
 from ....rectifid_core.identity.files import load_identity
 from ....rectifid_core.identity.identity import Identity
@@ -28,13 +29,19 @@ from ....rectifid_core.networks.onnx import input_size, load_onnx
 PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
-class HostedDiscriminator:
+if TYPE_CHECKING:
+    _Forwarding = Any  # whatever the discriminator has, by `__getattr__`
+else:
+    _Forwarding = object
+
+
+class HostedDiscriminator(_Forwarding):
     """Any discriminator, and the host's handles on its networks; everything else is the discriminator's own.
 
     patchers: one for each of its networks.
     """
 
-    def __init__(self, discriminator: Discriminator):
+    def __init__(self, discriminator: Network):
         self._discriminator = discriminator
         self.patchers = [
             ModelPatcher(network, load_device=get_torch_device(), offload_device=unet_offload_device())

@@ -19,8 +19,7 @@ from comfy.samplers import CFGGuider
 from comfy.sd import VAE
 from torch import Tensor, nn
 
-from ....rectifid_core.discriminators.base import Discriminator
-from ....rectifid_core.guidance.base import Guidance
+from ....rectifid_core.guidance.base import Guidance, Network
 from ....rectifid_core.solver.best import Best
 from ....rectifid_core.solver.iterate import Iterate
 from ....rectifid_core.solver.rules import RULES, SinglePass
@@ -262,14 +261,15 @@ def sample(
     return {**latent, "samples": samples}
 
 
-def _networks(discriminator: Discriminator) -> list[ModelPatcher]:
+def _networks(discriminator: Network) -> list[ModelPatcher]:
     """What the host shall load of it; ValueError for one that it cannot."""
-    if not hasattr(discriminator, "patchers"):
+    patchers = getattr(discriminator, "patchers", None)
+    if patchers is None:
         raise ValueError(
             f"The discriminator {discriminator.name} of the identity is not loaded (any more). Run the node that loads "
             "it again: change one of its settings, or restart ComfyUI."
         )
-    return discriminator.patchers
+    return patchers
 
 
 def _refuse_other_latents(latents: Tensor, model: ModelPatcher) -> None:

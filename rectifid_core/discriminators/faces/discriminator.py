@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -45,7 +46,10 @@ class FaceDiscriminator(EmbeddingDiscriminator):
     def crop(self, image: Tensor, regions: list[Region]) -> Tensor:
         """Each face, aligned by its landmarks."""
         return torch.stack(
-            [align(sample, region.landmarks, self.input_size) for sample, region in zip(image, regions, strict=True)]
+            [
+                align(sample, cast(Tensor, region.landmarks), self.input_size)  # a face has them
+                for sample, region in zip(image, regions, strict=True)
+            ]
         )
 
     def doubt(self, region: Region, crop: Tensor) -> str | None:
@@ -103,7 +107,7 @@ def _try(network: OnnxNetwork, recogniser: Path) -> None:
     """OnnxError for a recogniser that does not make an embedding of a crop."""
     try:
         with torch.no_grad():
-            embedding = network(torch.zeros(1, 3, *network.shape[2:]))
+            embedding = network(torch.zeros(1, 3, *cast(Sequence[int], network.shape[2:])))
     except (IndexError, RuntimeError, TypeError, ValueError) as error:
         raise OnnxError(f"{recogniser.name} does not work as a face recogniser: {error}") from error
     if embedding.ndim != 2 or len(embedding) != 1:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -30,7 +31,7 @@ def import_insightface() -> ModuleType:
 
 def refusals() -> tuple[type[Exception], ...]:
     """onnxruntime's errors, which have no class in common."""
-    from onnxruntime.capi import onnxruntime_pybind11_state as errors
+    errors = import_module("onnxruntime.capi.onnxruntime_pybind11_state")  # an extension, which has no types
 
     return (
         errors.Fail,

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.ops import box_convert, clip_boxes_to_image, nms
 
-from ...images.regions import Region
+from ...images.regions import Region, size_of
 from ...networks.pretrained import Preprocessing, PretrainedError, open_network, read_preprocessing
 from ...packages import importing
 
@@ -34,7 +36,7 @@ class SubjectDetector(nn.Module):
 
     def __init__(
         self,
-        network: nn.Module,
+        network: Any,
         tokenizer: Callable[..., Mapping[str, Tensor]],
         preprocessing: Preprocessing,
         dtype: torch.dtype,
@@ -92,7 +94,7 @@ class SubjectDetector(nn.Module):
     def detect(self, images: Tensor, queries: Tensor, floor: float) -> list[list[Region]]:
         """The regions in each image with a score of at least ``floor``, the best first, one for each thing."""
         return [
-            _regions(boxes, scores, floor, images.shape[-2:])
+            _regions(boxes, scores, floor, size_of(images))
             for boxes, scores in zip(*self(images, queries), strict=True)
         ]
 
@@ -130,7 +132,8 @@ def _regions(boxes: Tensor, scores: Tensor, floor: float, size: tuple[int, int])
 def load_subject_detector(folder: Path, dtype: torch.dtype = torch.float32) -> SubjectDetector:
     """The detector of a folder; PretrainedError for one that cannot serve."""
     opened = open_network(folder, CLASSES, EXAMPLE)
-    tokenizer = _read_tokenizer(folder, opened.network.config.text_config.vocab_size)
+    config: Any = opened.network.config
+    tokenizer = _read_tokenizer(folder, config.text_config.vocab_size)
     return SubjectDetector(opened.network, tokenizer, read_preprocessing(folder, CLIP), dtype, opened.digest)
 
 
@@ -142,9 +145,9 @@ def _read_tokenizer(folder: Path, vocabulary: int) -> Callable[..., Mapping[str,
             f"cannot read; it needs all files of its repository, {EXAMPLE}"
         )
     with importing("transformers>=4.50", "networks of Hugging Face"):
-        from transformers import CLIPTokenizerFast
+        transformers = import_module("transformers")  # which exports lazily, so that type checkers see no tokenizer
     try:
-        tokenizer = CLIPTokenizerFast.from_pretrained(folder, local_files_only=True)
+        tokenizer = transformers.CLIPTokenizerFast.from_pretrained(folder, local_files_only=True)
         largest = max(tokenizer.get_vocab().values())
     except Exception as error:  # what transformers and tokenizers raise for a wrong file has no class in common
         raise PretrainedError(

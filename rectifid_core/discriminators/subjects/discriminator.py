@@ -62,7 +62,7 @@ class SubjectDiscriminator(EmbeddingDiscriminator):
         """What the query, ``(Q,)`` or one of ``(M, Q)``, stands for; without one, the square in the middle."""
         if query is None or self.detector is None:
             return [[_middle(image)]] * len(image)
-        return self._detector_for(image).detect(image, torch.atleast_2d(query), self.threshold / 4)
+        return self._beside(image, self.detector).detect(image, torch.atleast_2d(query), self.threshold / 4)
 
     @torch.no_grad()
     def text_query(self, text: str) -> Tensor | None:
@@ -79,7 +79,7 @@ class SubjectDiscriminator(EmbeddingDiscriminator):
 
     @torch.no_grad()
     def image_query(self, image: Tensor, region: Region) -> Tensor | None:
-        return None if self.detector is None else self._detector_for(image).image_query(cut_out(image, region))
+        return None if self.detector is None else self._beside(image, self.detector).image_query(cut_out(image, region))
 
     def doubt(self, region: Region, crop: Tensor) -> str | None:
         if min(region.width, region.height) >= SMALL:
@@ -89,14 +89,14 @@ class SubjectDiscriminator(EmbeddingDiscriminator):
             f"use a picture in which it is at least {SMALL} pixels wide and high"
         )
 
-    def _detector_for(self, image: Tensor) -> SubjectDetector:
-        device = next(self.detector.parameters()).device
+    def _beside(self, image: Tensor, detector: SubjectDetector) -> SubjectDetector:
+        device = next(detector.parameters()).device
         if device != image.device:
             raise ValueError(
                 f"the detector of {self.name} is on the device {device} and the picture on {image.device}; move one to "
                 "the other"
             )
-        return self.detector
+        return detector
 
 
 def _middle(image: Tensor) -> Region:
