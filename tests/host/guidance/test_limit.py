@@ -104,7 +104,7 @@ class TestLimit:
                 {"start_percent": 0.5, "end_percent": 0.5},
                 "from 0.5 to 0.5 of the steps, which is never: the start must",
             ),
-            ({"start_percent": float("nan")}, "from nan to 1 of the steps, which is never"),
+            ({"start_percent": float("nan")}, "start_percent is nan, and must be a number from 0"),
             ({"start_iteration": 5, "end_iteration": 5}, "from iteration 5 to 5, which is never: let it end after it"),
             ({"mask": torch.zeros(1, 64, 64)}, "mask is empty: paint over what may change, or disconnect the mask"),
             ({"mask": torch.ones(2, 64, 64)}, "there are 2 masks: connect one, of what may change in every picture"),

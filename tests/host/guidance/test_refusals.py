@@ -47,9 +47,9 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("options", "message"),
         [
-            ({"detect_every": 0}, "the detector must run at every iterate or every n-th, n >= 1, not 0"),
-            ({"pixels": float("nan")}, "the weight of the pixels must be 0 or more, not nan"),
-            ({"pixels": -1.0}, "the weight of the pixels must be 0 or more, not -1"),
+            ({"detect_every": 0}, "detect_every is 0, and must be a whole number from 1"),
+            ({"pixels": float("nan")}, "pixels is nan, and must be a number from 0"),
+            ({"pixels": -1.0}, "pixels is -1.0, and must be a number from 0"),
             ({"mask": torch.ones(1, 8, 8) / 0}, "mask of where the identity belongs has values that are nan or inf"),
             ({"mask": torch.ones(1, 0, 8)}, "mask of where the identity belongs has no pixels, \\(1, 0, 8\\)"),
         ],
@@ -60,7 +60,7 @@ class TestRefusals:
 
     @pytest.mark.parametrize("weight", [float("nan"), float("inf"), -1.0])
     def test_weights_that_cannot_be(self, run, job, weight):
-        with pytest.raises(ValueError, match=f"weight of guidance_1 must be 0 or more, not {weight}"):
+        with pytest.raises(ValueError, match=f"weight_1 is {weight}, and must be a number from 0"):
             run("CombineGuidance", guidance_1=job.identity, weight_1=weight)
 
     def test_a_mask_that_is_lost_in_a_small_picture(self, run, sample, job):
