@@ -92,15 +92,18 @@ class TestLists:
         run("SaveIdentity", identity=job.identity)
         assert load_first().result[0].identity.embeddings.shape == (1, 16)
 
-    def test_a_list_that_is_older_than_the_files_says_which_there_are(self, run, job, nodes, load, identities):
+    def test_a_list_that_is_older_than_the_files(self, run, job, nodes, load, identities):
+        """The only file there is must be meant; of two, the message says which there are."""
+        validate = nodes["LoadIdentity"].validate_inputs
         (placeholder,) = nodes["LoadIdentity"].INPUT_TYPES()["required"]["file"][1]["options"]
         run("SaveIdentity", identity=job.identity)
-        for message in (nodes["LoadIdentity"].validate_inputs(file=placeholder), None):
-            if message is None:
-                with pytest.raises(FileNotFoundError) as error:
-                    load(placeholder)
-                message = str(error.value)
-            assert f"Choose one of {FIRST}" in message and "press R" in message
+        assert validate(file=placeholder) is True
+        assert load(placeholder).result[0].identity.embeddings.shape == (1, 16)
+        run("SaveIdentity", identity=job.identity)
+        with pytest.raises(FileNotFoundError) as error:
+            load(placeholder)
+        for message in (validate(file=placeholder), str(error.value)):
+            assert f"Choose one of {FIRST}, identity_00002_" in message and "press R" in message
 
     def test_the_list_is_that_of_the_folder_now(self, run, job, nodes, identities):
         """The host's own is as old as its folders' dates."""
