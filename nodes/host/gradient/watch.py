@@ -80,7 +80,7 @@ class ModelWatch:
             difference, size = (
                 torch.linalg.vector_norm(each.float()) for each in (answer - known_answer, known_answer)
             )
-            if (known_x == x).all() & (difference > _SAME * size):
+            if ((known_x == x).all() & (difference > _SAME * size)).item():
                 self._warn(
                     "this model gives two answers to the same latent: something in it remembers earlier steps or draws "
                     "at random, so that the gradient is only roughly right. It may be one of these: {}. Choose the "
