@@ -75,10 +75,12 @@ class ModelWatch:
     def compare(self, x: Tensor, sigma: Tensor, answer: Tensor) -> None:
         """Warns if this ``answer`` is another one than that to the same latent at the same sigma before."""
         key, x, answer = float(sigma), x.detach(), answer.detach()
-        known = self._answers.get(key)
-        if known is not None and known[0].shape == x.shape and torch.equal(known[0], x):
-            difference = torch.linalg.vector_norm((answer - known[1]).float())
-            if difference > _SAME * torch.linalg.vector_norm(known[1].float()):
+        if key in self._answers and self._answers[key][0].shape == x.shape:
+            known_x, known_answer = self._answers[key]
+            difference, size = (
+                torch.linalg.vector_norm(each.float()) for each in (answer - known_answer, known_answer)
+            )
+            if ((known_x == x).all() & (difference > _SAME * size)).item():
                 self._warn(
                     "this model gives two answers to the same latent: something in it remembers earlier steps or draws "
                     "at random, so that the gradient is only roughly right. It may be one of these: {}. Choose the "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 
+import comfy_extras.nodes_post_processing  # noqa: F401  before nodes_latent, with which it is in a circle
 import pytest
 import torch
 from comfy_extras.nodes_freelunch import FreeU, FreeU_V2
