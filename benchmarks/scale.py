@@ -33,7 +33,7 @@ SETTINGS = ((20, 2.0), (5, 0.5))  # iterations, scale in units of the latent
 class Middle(EmbeddingDiscriminator):
     """Looks at the middle of the picture."""
 
-    def locate(self, image: Tensor, query: Tensor | None = None) -> list[list[Region]]:
+    def locate(self, image: Tensor, query: Tensor | None = None, thorough: bool = False) -> list[list[Region]]:
         edge = (image.shape[-1] - PORTRAIT) / 2
         return [[Region((edge, edge, edge + PORTRAIT, edge + PORTRAIT))]] * len(image)
 

@@ -42,7 +42,7 @@ GENDER_AGE = "4fde69b1c810857b88c64a335084f1c3fe8f01246c9a191b48c7bb756d6652fb"
 
 
 class DownloadError(Exception):
-    """Why nothing was installed, in a user's words."""
+    """Why nothing was installed, with advice."""
 
 
 @dataclass(frozen=True)

@@ -40,10 +40,12 @@ class Discriminator(Protocol):
     @property
     def networks(self) -> list[nn.Module]: ...
 
-    def locate(self, image: Tensor, query: Tensor | None = None) -> list[list[Region]]:
+    def locate(self, image: Tensor, query: Tensor | None = None, thorough: bool = False) -> list[list[Region]]:
         """The regions in each of ``(B, 3, H, W)``, the best first; called without gradient.
 
         query: what to look for, from `text_query` or `image_query`; None: what this discriminator looks for by itself.
+        thorough: worth some more detections for what is turned, or small in a large picture: for references and
+            measuring, not for each iterate.
         """
         ...
 
@@ -56,18 +58,21 @@ class Discriminator(Protocol):
         ...
 
     def text_query(self, text: str) -> Tensor | None:
-        """What `locate` shall look for, in words; None for no words.  ValueError where words are no use."""
+        """What `locate` has to look for, in words; None for no words.  ValueError where words are of no use."""
         ...
 
     def image_query(self, image: Tensor, region: Region) -> Tensor | None:
-        """What `locate` shall look for in other images: what this one, ``(3, H, W)``, shows in ``region``.
+        """What `locate` has to look for in other images: what this one, ``(3, H, W)``, shows in ``region``.
 
-        ``(Q,)``; None where it needs no telling.
+        ``(Q,)``; None where it looks for one kind of thing in any case.
         """
         ...
 
     def doubt(self, region: Region, crop: Tensor) -> str | None:
-        """Why this region with its crop ``(3, s, s)`` makes a poor reference, in a user's words, or None."""
+        """Why this region makes a poor reference or measurement, with advice, or None.
+
+        region: from `locate`; crop: of it, ``(3, s, s)`` from `crop`.  Called without gradient; a warning, no error.
+        """
         ...
 
 
@@ -129,7 +134,7 @@ class EmbeddingDiscriminator:
     def networks(self) -> list[nn.Module]:
         return [self.network]
 
-    def locate(self, image: Tensor, query: Tensor | None = None) -> list[list[Region]]:
+    def locate(self, image: Tensor, query: Tensor | None = None, thorough: bool = False) -> list[list[Region]]:
         """The box, in whole pixels."""
         height, width = image.shape[-2:]
         left, top, right, bottom = (round(f * side) for f, side in zip(self.box, (width, height) * 2, strict=True))
@@ -147,6 +152,10 @@ class EmbeddingDiscriminator:
         return torch.cat(crops)
 
     def embed(self, crops: Tensor) -> Tensor:
+        return F.normalize(self.features(crops), dim=1)
+
+    def features(self, crops: Tensor) -> Tensor:
+        """What the network makes of ``(B, 3, s, s)``: ``(B, D)`` of float32 or finer, of any length; differentiable."""
         weight = first_weight(self.network, crops)
         if weight.device != crops.device:
             raise ValueError(
@@ -157,14 +166,14 @@ class EmbeddingDiscriminator:
         features = self.network(((crops - self.mean.to(crops)) / self.std.to(crops)).to(weight.dtype))
         if features.ndim < 2 or len(features) != len(crops):
             raise ValueError(
-                f"{self.name} made {tuple(features.shape)} of {len(crops)} images: it must embed each alone"
+                f"{self.name} made {tuple(features.shape)} of {len(crops)} images: it must embed each by itself"
             )
         if not features.isfinite().all() and crops.isfinite().all():
             raise FloatingPointError(
                 f"{self.name} makes nan or infinity of a picture, which comes of too little precision or of damaged "
                 "weights; load it in fp32, or download it again"
             )
-        return F.normalize(features.flatten(1).to(torch.promote_types(crops.dtype, torch.float32)), dim=1)
+        return features.flatten(1).to(torch.promote_types(crops.dtype, torch.float32))
 
     def text_query(self, text: str) -> Tensor | None:
         if text:

@@ -12,13 +12,13 @@ class PanelDiscriminator(EmbeddingDiscriminator):
     """An `EmbeddingDiscriminator` that looks at each square panel of a picture: two in one twice as wide as high.
 
     Its box is that of every panel.  In the world of the embedded model, faces have their places, so that no detector
-    is needed to find several.
+    is needed to find more than one.
     """
 
     noun = "portrait"
     detects = True
 
-    def locate(self, image: Tensor, query: Tensor | None = None) -> list[list[Region]]:
+    def locate(self, image: Tensor, query: Tensor | None = None, thorough: bool = False) -> list[list[Region]]:
         """The box of each panel, in whole pixels, from the left; a picture that is not wide is one panel."""
         height, width = image.shape[-2:]
         count = max(1, round(width / height))

@@ -98,7 +98,7 @@ def _look(
     """All regions of one reference image ``(3, H, W)``, and the index of the one that is meant."""
     size = size_of(image)
     if discriminator.detects or query is not None:
-        found = discriminator.locate(image[None], query)[0]
+        found = discriminator.locate(image[None], query, thorough=True)[0]
         regions = [region for region in found if region.score >= discriminator.threshold]
         if query is not None and mask is None and strategy == "only" and regions:
             return regions, 0  # words may fit more than one box around the same thing: the best is meant

@@ -30,7 +30,7 @@ def measure(identity: Identity, discriminator: Discriminator, images: Tensor) ->
 
     Raises FloatingPointError, with advice, where the discriminator makes no numbers of an image.
     """
-    found = discriminator.locate(images, identity.query)
+    found = discriminator.locate(images, identity.query, thorough=True)
     return [
         _most_similar(identity, discriminator, image, regions) for image, regions in zip(images, found, strict=True)
     ]

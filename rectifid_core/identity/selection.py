@@ -34,8 +34,8 @@ def select_region(
         raise ValueError(f"unknown strategy {strategy!r}; choose one of {', '.join(STRATEGIES)}")
     if not regions:
         raise ValueError(
-            f"no {noun} found; use a picture in which it is well lit, whole and at least 64 pixels wide, or lower the "
-            "detection threshold"
+            f"no {noun} found; use a picture in which it is well lit, whole and at least 64 pixels wide, crop "
+            "a large one to it, or lower the detection threshold"
         )
     if mask is not None:
         return _under(mask, regions, noun, size)

@@ -21,12 +21,15 @@ class Region:
 
     box: left, top, right, bottom.
     score: how sure the detector is, in [0, 1]; 1 where nothing was detected but the place is given.
-    landmarks: ``(P, 2)`` float32, x and y, on the CPU; for a face its eyes, nose and corners of the mouth.
+    landmarks: ``(P, 2)`` float32, x and y, on the CPU, where the centre of pixel i is at i; for a face its eyes, nose
+        and corners of the mouth, the left ones of an upright face first.
+    outside: the share of the box that leaves the image, where its detector tells.
     """
 
     box: tuple[float, float, float, float]
     score: float = 1.0
     landmarks: Tensor | None = None
+    outside: float = 0.0
 
     @property
     def width(self) -> float:

@@ -58,12 +58,19 @@ def align(image: Tensor, landmarks: Tensor, size: int) -> Tensor:
     count = min(math.ceil(scale), FINEST) if reach else 1
     spread = torch.linspace(-reach, reach, count)
     crop = (torch.arange(size)[:, None] + spread).flatten().to(image)
-    u, v = crop[None, :], crop[:, None]
-    back, shift = 1 / a, -b / a
-    x = back.real * u - back.imag * v + shift.real
-    y = back.imag * u + back.real * v + shift.imag
+    samples = sample(image, 1 / a, -b / a, crop, crop, padding="zeros")
+    return F.avg_pool2d(samples, count)
+
+
+def sample(image: Tensor, a: complex, b: complex, columns: Tensor, rows: Tensor, padding: str) -> Tensor:
+    """The pixels of ``(3, H, W)`` at a z + b for each z = column + i row: ``(3, rows, columns)``; bilinear.
+
+    padding: what lies outside, "zeros" or "border", as `torch.nn.functional.grid_sample` means it.
+    """
+    u, v = columns[None, :], rows[:, None]
+    x = a.real * u - a.imag * v + b.real
+    y = a.imag * u + a.real * v + b.imag
     height, width = image.shape[-2:]
     # The centre of pixel i is at i here, as in OpenCV; grid_sample has it at (2 i + 1) / width - 1.
     grid = torch.stack([(2 * x + 1) / width - 1, (2 * y + 1) / height - 1], dim=-1)
-    samples = F.grid_sample(image[None], grid[None], padding_mode="zeros", align_corners=False)
-    return F.avg_pool2d(samples, count)[0]
+    return F.grid_sample(image[None], grid[None], padding_mode=padding, align_corners=False)[0]

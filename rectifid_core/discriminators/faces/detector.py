@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from ...images.regions import Region
+from ...images.regions import Region, overlap
 from ...networks.onnx_file import OnnxError
-from .runtime import as_bgr, import_insightface, open_session, refusals
+from .looks import Look, Picture
+from .runtime import import_insightface, open_session, refusals
 
 LEEWAY = 0.3  # how far below the threshold a face may score and still be a last resort
 LOWEST = 0.1  # below this score anything is a face
-LONGEST = 1280  # pixels to a side; the detector itself looks at 640
-NARROWEST = 1 / 16  # of the longer side
+SIZES = ((640, 640), (128, 128))  # what a detector looks at that takes any size, as in insightface 2
+FINER = 0.1  # how much surer it must be of a face at the second size, where landmarks are five times coarser
+SAME = 0.3  # overlap from which two boxes of different looks are around the same face
+UPRIGHT = 0.02  # how much surer the detector must be of a face in a turned picture
 
 
 class FaceDetector:
     """``image (3, H, W)`` in [0, 1] -> its faces, with the eyes, the nose and the corners of the mouth as landmarks.
 
-    path: an ONNX file with 9 or 15 outputs, as `face_pack.read_pack` finds it.
+    path: an ONNX file with 9 or 15 outputs, as `pack.read_pack` finds it.
     threshold: in (0, 1); a face that scores at least this is confident.
 
     The confident faces come first, the largest before the others; then the doubtful ones, the surest first: those that
@@ -40,43 +42,75 @@ class FaceDetector:
         self._scrfd = import_insightface().model_zoo.SCRFD(str(path), open_session(path))
         self._scrfd.prepare(0, det_thresh=min(max(threshold - LEEWAY, LOWEST), threshold))
         try:
-            self._find(np.zeros((64, 64, 3), np.uint8))
+            width, height = self._scrfd.session.get_inputs()[0].shape[:1:-1]
+            self._sizes = [(width, height)] if isinstance(width, int) and isinstance(height, int) else SIZES
+            picture = Picture(torch.zeros(3, 64, 64))
+            self._look(picture, picture.whole())
         except (ValueError, IndexError, RuntimeError, *refusals()) as error:
             raise OnnxError(f"{path.name} does not work as a face detector: {error}") from error
 
+    @torch.no_grad()
     def __call__(self, image: Tensor) -> list[Region]:
-        shrink = -(-max(image.shape[-2:]) // LONGEST)  # rounded up
-        if shrink > 1:
-            image = F.avg_pool2d(image[None], shrink, ceil_mode=True)[0]
-        pixels = as_bgr(image)
-        faces = self._find(pixels, shrink)
-        if not any(face.score >= self.threshold for face in faces):
-            height, width = pixels.shape[:2]
-            dx, dy = width // 2, height // 2
-            margin = np.pad(pixels, ((dy, dy), (dx, dx), (0, 0)))
-            again = self._find(margin, shrink, (-dx, -dy))
-            faces = max(faces, again, key=lambda found: found[0].score if found else 0.0)
+        return self._ordered(self._glance(Picture(image)))
+
+    @torch.no_grad()
+    def search(self, image: Tensor) -> list[Region]:
+        """As a call, but faces count too that are turned, or small in a large picture; 4 to some 80 detections.
+
+        The picture is looked at in all four turns, and of each face that look counts in which the detector is surest
+        of it.  Where none is confident, tiles of the picture are looked at, larger ones first.
+        """
+        picture = Picture(image)
+        faces = self._turn(picture, picture.whole(), self._glance(picture))
+        for tiles in [] if self._sure(faces) else picture.tiles():
+            glances = [(tile, self._look(picture, tile)) for tile in tiles]
+            turned = [self._turn(picture, tile, found) for tile, found in glances if self._sure(found)]
+            if self._sure(found := _distinct(turned)):
+                return self._ordered(found)
+        return self._ordered(faces)
+
+    def _glance(self, picture: Picture) -> list[Region]:
+        faces = self._look(picture, picture.whole())
+        if not self._sure(faces):
+            again = self._look(picture, picture.whole().with_margin())
+            faces = max(faces, again, key=lambda found: max((face.score for face in found), default=0.0))
         return faces
 
-    def _find(self, pixels: np.ndarray, scale: int = 1, shift: tuple[int, int] = (0, 0)) -> list[Region]:
-        """The faces in ``(H, W, 3)``, BGR, uint8; a point p of it is at ``(p + shift) * scale``."""
-        sides = pixels.shape[:2]
-        lacking = [max(int(max(sides) * NARROWEST) - side, 0) for side in sides]
-        if any(lacking):  # insightface would resize a strip to no pixels at all
-            pixels = np.pad(pixels, ((0, lacking[0]), (0, lacking[1]), (0, 0)))
-        boxes, landmarks = self._scrfd.detect(pixels)
-        shift = torch.tensor(shift)
-        faces = [
-            Region(
-                tuple(((torch.from_numpy(box[:4]).view(2, 2) + shift) * scale).flatten().tolist()),
-                float(box[4]),
-                (torch.from_numpy(points) + shift) * scale,
-            )
-            for box, points in zip(boxes, landmarks, strict=True)
-        ]
-        confident = [face for face in faces if face.score >= self.threshold]
+    def _turn(self, picture: Picture, look: Look, upright: list[Region]) -> list[Region]:
+        """The faces of a look, and those of the same turned: instead of them, or where none of them is confident."""
+        turned = [self._look(picture, look.turned(quarters)) for quarters in (1, 2, 3)]
+        if sure := self._sure(upright):
+            turned = [[face for face in faces if any(overlap(face, each) >= SAME for each in sure)] for faces in turned]
+        return _distinct([upright, *turned], lead=UPRIGHT)
+
+    def _look(self, picture: Picture, look: Look) -> list[Region]:
+        """The faces that a look shows whole."""
+        found = []
+        for size in self._sizes:
+            pixels, scale = picture.draw(look, size)
+            boxes, landmarks = self._scrfd.detect(pixels, input_size=size)
+            found.append([picture.restore(look, scale, *each) for each in zip(boxes, landmarks, strict=True)])
+        return [face for face in _distinct(found, lead=FINER) if not picture.cuts(look, face)]
+
+    def _sure(self, faces: list[Region]) -> list[Region]:
+        return [face for face in faces if face.score >= self.threshold]
+
+    def _ordered(self, faces: list[Region]) -> list[Region]:
         doubtful = [face for face in faces if face.score < self.threshold]
         return [
-            *sorted(confident, key=lambda face: face.area, reverse=True),
+            *sorted(self._sure(faces), key=lambda face: face.area, reverse=True),
             *sorted(doubtful, key=lambda face: face.score, reverse=True),
         ]
+
+
+def _distinct(looks: Sequence[list[Region]], lead: float = 0.0) -> list[Region]:
+    """The faces of several looks, each once: as the look has it that scores it highest.
+
+    lead: what is added to the scores of the first look.
+    """
+    found = [(face.score + lead * (number == 0), number, face) for number, faces in enumerate(looks) for face in faces]
+    kept: list[tuple[int, Region]] = []
+    for _, number, face in sorted(found, key=lambda each: each[0], reverse=True):
+        if all(number == other or overlap(face, each) < SAME for other, each in kept):
+            kept.append((number, face))
+    return [face for _, face in kept]

@@ -15,13 +15,8 @@ from ...networks.onnx_file import OnnxError, read_onnx
 from ..base import EmbeddingDiscriminator
 from .alignment import align
 from .detector import FaceDetector
+from .doubts import doubt_face
 from .pack import SOURCES, FacePack, FacePackError, read_pack
-
-# Measured on fourteen faces of 51 to 245 pixels: shrunk to 48 pixels they keep a similarity of 0.88 to 0.98 to
-# themselves, to 32 one of 0.60 to 0.90.  Sharp ones have a sharpness of 0.05 to 1.2; 0.006 is a Gaussian blur of 1.5 to
-# 2 pixels of the 112, which leaves a similarity of 0.46 to 0.93.
-SMALLEST = 48  # pixels, the width of a face that makes a good reference
-DULLEST = 0.006  # the sharpness of its crop
 
 
 class FaceDiscriminator(EmbeddingDiscriminator):
@@ -39,9 +34,9 @@ class FaceDiscriminator(EmbeddingDiscriminator):
         self.threshold = detector.threshold
         self._detector = detector
 
-    def locate(self, image: Tensor, query: Tensor | None = None) -> list[list[Region]]:
-        """The faces in each image, as `FaceDetector` orders them."""
-        return [self._detector(sample) for sample in image]
+    def locate(self, image: Tensor, query: Tensor | None = None, thorough: bool = False) -> list[list[Region]]:
+        """The faces in each image, as `FaceDetector` orders them; with ``thorough`` those of its `search`."""
+        return [self._detector.search(sample) if thorough else self._detector(sample) for sample in image]
 
     def crop(self, image: Tensor, regions: list[Region]) -> Tensor:
         """Each face, aligned by its landmarks."""
@@ -53,24 +48,7 @@ class FaceDiscriminator(EmbeddingDiscriminator):
         )
 
     def doubt(self, region: Region, crop: Tensor) -> str | None:
-        if region.width < SMALLEST:
-            return (
-                f"the face is only {region.width:.0f} pixels wide, and may be taken for somebody else's; use a picture "
-                f"in which it has {SMALLEST} or more"
-            )
-        if sharpness(crop) < DULLEST:
-            return (
-                f"the face, {region.width:.0f} pixels wide, is blurred, and may be taken for somebody else's; use a "
-                "sharper picture"
-            )
-        return None
-
-
-def sharpness(crop: Tensor) -> float:
-    """The detail in a crop ``(3, s, s)``: the variance of its Laplacian as a share of its own; 0 for a flat one."""
-    grey = crop.float().mean(dim=0)
-    laplacian = grey[:-2, 1:-1] + grey[2:, 1:-1] + grey[1:-1, :-2] + grey[1:-1, 2:] - 4 * grey[1:-1, 1:-1]
-    return float(laplacian.var() / grey.var().clamp(min=1e-8))
+        return doubt_face(region, crop, self.features)
 
 
 def load_face_discriminator(

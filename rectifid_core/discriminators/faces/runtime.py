@@ -23,7 +23,7 @@ _said: set[str] = set()
 
 def import_insightface() -> ModuleType:
     """insightface, which takes seconds to import and not everybody has; ImportError with advice."""
-    with importing("insightface>=2.0", "faces"):
+    with importing("insightface>=0.7.3", "faces"):
         import insightface.app
         import insightface.model_zoo
     return insightface

@@ -58,7 +58,7 @@ class SubjectDiscriminator(EmbeddingDiscriminator):
         return [self.network] if self.detector is None else [self.network, self.detector]
 
     @torch.no_grad()
-    def locate(self, image: Tensor, query: Tensor | None = None) -> list[list[Region]]:
+    def locate(self, image: Tensor, query: Tensor | None = None, thorough: bool = False) -> list[list[Region]]:
         """What the query, ``(Q,)`` or one of ``(M, Q)``, stands for; without one, the square in the middle."""
         if query is None or self.detector is None:
             return [[_middle(image)]] * len(image)

@@ -196,7 +196,7 @@ class SideBySide(EmbeddingDiscriminator):
 
     detects = True
 
-    def locate(self, image, query=None):
+    def locate(self, image, query=None, thorough=False):
         height, width = image.shape[-2:]
         squares = [Region((left, 0.0, left + height, height)) for left in range(0, width, height)]
         return [squares] * len(image)

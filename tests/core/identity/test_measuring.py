@@ -33,7 +33,7 @@ class Tiles(EmbeddingDiscriminator):
         self.seen = [[LEFT, RIGHT, FAINT, FAINTER]]
         self.queries = []
 
-    def locate(self, image, query=None):
+    def locate(self, image, query=None, thorough=False):
         assert not torch.is_grad_enabled()
         self.queries.append(query)
         return self.seen

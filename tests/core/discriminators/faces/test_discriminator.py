@@ -10,7 +10,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from rectifid_core.discriminators.faces.discriminator import SMALLEST, load_face_discriminator
+from rectifid_core.discriminators.faces.discriminator import load_face_discriminator
+from rectifid_core.discriminators.faces.doubts import SMALLEST
 from rectifid_core.discriminators.faces.pack import FacePackError
 from rectifid_core.discriminators.faces.runtime import as_bgr
 from rectifid_core.images.regions import Region

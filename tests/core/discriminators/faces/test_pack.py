@@ -1,4 +1,4 @@
-"""Packs are known by what their files take and give; what is none says so in a user's words."""
+"""Packs are known by what their files take and give; what is none says so with advice."""
 
 from __future__ import annotations
 

@@ -15,7 +15,8 @@ import torch.nn.functional as F
 from PIL import Image
 
 from rectifid_core.discriminators.faces.detector import FaceDetector
-from rectifid_core.discriminators.faces.discriminator import DULLEST, load_face_discriminator, sharpness
+from rectifid_core.discriminators.faces.discriminator import load_face_discriminator
+from rectifid_core.discriminators.faces.doubts import DULLEST, sharpness
 from rectifid_core.discriminators.faces.runtime import as_bgr
 from rectifid_core.guidance.identity import IdentityGuidance
 from rectifid_core.identity.encoding import encode_identity
