@@ -1,4 +1,4 @@
-"""CONTRIBUTING.md: its example runs, and its picture is of this house."""
+"""CONTRIBUTING.md: its example runs, and its tree is the one of this repository."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ def test_the_example_without_comfyui_brings_the_similarity_up():
 
 
 @pytest.mark.parametrize("room", list(rooms()))
-def test_the_picture_shows_what_there_is(room):
+def test_every_room_of_its_tree_exists(room):
     assert (ROOT / room).exists()
 
 
-def test_the_picture_shows_every_room():
+def test_its_tree_shows_every_room():
     packages = {
         path.parent.relative_to(ROOT).as_posix() + "/"
         for folder in ("nodes", "rectifid_core")

@@ -1,4 +1,4 @@
-"""The embedded world: its prompts, its renderer, its files, and recognisers that know people whom they never saw."""
+"""The embedded world: its prompts, its renderer, its files, and its recognisers on people of no training."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_a_written_prompt_reads_back(mention):
         assert parse_prompt(prompt) == named, prompt
 
 
-def test_a_prompt_in_a_person_s_own_words():
+def test_a_freely_worded_prompt_is_parsed():
     named = parse_prompt("Portrait of a HAPPY man in a big yellow hat, on a grey background, at the left, dim light")
     scene = {"expression": "smiling", "hat": "yellow", "background": "gray", "position": "left", "light": "dim"}
     assert named == scene
@@ -57,9 +57,9 @@ def test_two_people_share_a_background_and_a_light():
     assert (right.background, right.light, right.position) == ("green", "dim", "center")
     picture = np.asarray(draw_together(list(zip(people, (left, right), strict=True))))
     assert picture.shape == (128, 256, 3)
-    alone = [np.asarray(draw(*each)) for each in zip(people, (left, right), strict=True)]  # no side light: no slope
-    assert (picture[:, :128] == alone[0]).all()
-    assert np.abs(picture[:, 128:].astype(int) - alone[1]).mean() < 10  # on the right, the right end of its side light
+    single = [np.asarray(draw(*each)) for each in zip(people, (left, right), strict=True)]  # no side light: no slope
+    assert (picture[:, :128] == single[0]).all()
+    assert np.abs(picture[:, 128:].astype(int) - single[1]).mean() < 10  # on the right, the right end of its side light
 
     prompt, named = write_couple_prompt(left, right)
     first, second = prompt.split(" next to ")
@@ -77,7 +77,7 @@ def test_the_weights_are_small():
 
 
 @needs_weights
-def test_the_autoencoder_gives_back_what_it_got():
+def test_the_autoencoder_reconstructs_its_input():
     autoencoder = Autoencoder()
     autoencoder.load_state_dict(load_file(WEIGHTS / "autoencoder.safetensors"))
     pictures = new_people(8).flatten(0, 1) * 2 - 1

@@ -1,4 +1,4 @@
-"""What docs/ says of the tests is so."""
+"""The tests and files that docs/ names exist."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The method stands without a host."""
+"""The core needs no host, and its imports run one way."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_no_line_imports_the_host(path):
             roots = {alias.name.split(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             depth = len(path.relative_to(CORE).parts)
-            assert node.level <= depth, f"{path}:{node.lineno} reaches out of rectifid_core"
+            assert node.level <= depth, f"{path}:{node.lineno} imports from outside of rectifid_core"
             roots = {node.module.split(".")[0]} if node.level == 0 else set()
         else:
             continue

@@ -7,7 +7,7 @@ import torch
 
 from demo.portrait import Identity, Scene, draw
 
-FIRST = 5_000_000  # the first seed that no training has seen (demo/data.py)
+FIRST = 5_000_000  # the first seed that was not used in training (demo/data.py)
 
 
 def new_people(count: int) -> torch.Tensor:

@@ -62,8 +62,8 @@ def write_detector(
         ("Slice", ["image", "from", "to"], "corner", {}),
         ("Reshape", ["corner", "one"], "bright", {}),
         ("Neg", ["bright"], "dark", {}),
-        ("Relu", ["dark"], "seen", {}),
-        *[("Mul", [f"all_{name}", "seen"], name, {}) for name in values if "scores" in name],
+        ("Relu", ["dark"], "visible", {}),
+        *[("Mul", [f"all_{name}", "visible"], name, {}) for name in values if "scores" in name],
         *[("Identity", [f"all_{name}"], name, {}) for name in values if "scores" not in name],
     ]
     corner = {"from": np.zeros(4, np.int64), "to": np.ones(4, np.int64), "one": np.ones(1, np.int64)}

@@ -56,12 +56,12 @@ def picture(z: Tensor) -> Tensor:
     return z.squeeze(2) if z.ndim == 5 else z
 
 
-def quadratic(*reaches, weights=(1.0, 0.7, 2.0)):
+def quadratic(*scopes, weights=(1.0, 0.7, 2.0)):
     """The weighted sum of as many quadratic energies, each with its scope."""
     energies = map(QuadraticEnergy, HESSIANS, CENTRES)
-    members = [NamedEnergy(str(n), energy) for n, (energy, _) in enumerate(zip(energies, reaches, strict=False))]
+    members = [NamedEnergy(str(n), energy) for n, (energy, _) in enumerate(zip(energies, scopes, strict=False))]
     schedules = {
-        str(n): Schedule(weight, scope=scope) for n, (weight, scope) in enumerate(zip(weights, reaches, strict=False))
+        str(n): Schedule(weight, scope=scope) for n, (weight, scope) in enumerate(zip(weights, scopes, strict=False))
     }
     return WeightedSum(members, schedules, ["0"])
 

@@ -15,7 +15,7 @@ FAINT, FAINTER = Region((2, 2, 10, 10), 0.4), Region((12, 12, 20, 20), 0.3)
 
 
 class Scripted(EmbeddingDiscriminator):
-    """What its detector sees at each call, by image."""
+    """A detector that returns the next entry of its script at each call: regions by image."""
 
     noun = "face"
     detects = True
@@ -31,9 +31,9 @@ class Scripted(EmbeddingDiscriminator):
 
     def locate(self, image, query=None, thorough=False):
         assert not torch.is_grad_enabled()
-        seen = self.script[min(self.calls, len(self.script) - 1)]
+        regions = self.script[min(self.calls, len(self.script) - 1)]
         self.calls += 1
-        return seen
+        return regions
 
 
 def replace_script(guidance, *script):

@@ -20,9 +20,9 @@ from .small_networks import unet
 NAME = "small.safetensors"  # in models/diffusion_models, models/text_encoders and models/vae
 
 
-def random_state(network: torch.nn.Module, spread: float) -> dict[str, torch.Tensor]:
+def random_state(network: torch.nn.Module, scale: float) -> dict[str, torch.Tensor]:
     """In float16, of one block of random numbers again and again; norms stay norms."""
-    block = spread * torch.randn(2**16 + 1, generator=torch.Generator().manual_seed(4))
+    block = scale * torch.randn(2**16 + 1, generator=torch.Generator().manual_seed(4))
     norms = {name for name, module in network.named_modules() if type(module).__name__ in ("GroupNorm", "LayerNorm")}
     state = {}
     for name, weight in network.state_dict().items():

@@ -1,4 +1,4 @@
-"""Networks of the host's classes that several tests need, small, without weights."""
+"""Small networks of the host's classes, without weights."""
 
 from __future__ import annotations
 

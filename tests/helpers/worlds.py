@@ -21,7 +21,7 @@ def normal(*shape: int, seed: int = 0) -> Tensor:
 
 
 class MinimalFlow:
-    """A flow that has only what every flow must have; by itself one window that leaves the state alone."""
+    """A flow that has only what every flow must have; by itself one window that leaves the state as it is."""
 
     def __init__(self, step: Callable[[int, Tensor], Tensor] = lambda k, z: z + 0, windows: int = 1) -> None:
         self.step, self._windows = step, windows
@@ -70,19 +70,19 @@ class GaussianFlow:
         self._weight = weight
         self.affine = [self._window(k) for k in range(windows)]
 
-    def spread(self, sigma: float) -> Tensor:
+    def covariance_at(self, sigma: float) -> Tensor:
         return (1 - sigma) ** 2 * self.covariance + sigma**2 * torch.eye(SIZE, dtype=torch.float64)
 
     def velocity(self, sigma: float) -> tuple[Tensor, Tensor]:
         """v(z, sigma) = V z + u."""
         cross = (1 - sigma) * self.covariance - sigma * torch.eye(SIZE, dtype=torch.float64)
-        matrix = cross @ torch.linalg.inv(self.spread(sigma))
+        matrix = cross @ torch.linalg.inv(self.covariance_at(sigma))
         return matrix, self.mean - (1 - sigma) * matrix @ self.mean
 
     def _window(self, k: int) -> tuple[Tensor, Tensor]:
         start, end = self.sigmas[k : k + 2]
         if self.exact:
-            matrix = power(self.spread(end), 0.5) @ power(self.spread(start), -0.5)
+            matrix = power(self.covariance_at(end), 0.5) @ power(self.covariance_at(start), -0.5)
             return matrix, (1 - end) * self.mean - (1 - start) * matrix @ self.mean
         matrix, shift = self.velocity(start)
         return torch.eye(SIZE, dtype=torch.float64) + (start - end) * matrix, (start - end) * shift

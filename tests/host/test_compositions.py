@@ -1,6 +1,6 @@
-"""What a user puts before the sampler passes through guidance: each on a small network of the host's own class.
+"""What a user may put before the sampler works with guidance: each on a small network of the host's own class.
 
-A composition is put into the job by the host's own nodes; five tests then ask the same of each of them.
+A composition is put into the job by the host's own nodes; the tests below then check the same of each.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def test_unguided_is_ksampler(plain, composed, composition):
         assert picture.shape != before.shape or (picture - before).abs().max() > 1e-3, "it has no effect"
 
 
-def test_it_acts_inside_the_guided_loop(plain, composed, composition, brightness):
+def test_it_changes_the_guided_picture(plain, composed, composition, brightness):
     """The unguided picture, from which guidance starts, and the guided one are other ones than without it."""
     free, _ = plain.guide(energy=brightness, iterations=3)
     job = composed()
@@ -90,7 +90,7 @@ def test_it_acts_inside_the_guided_loop(plain, composed, composition, brightness
     assert guided.shape != free.shape or (guided - free).abs().max() > 1e-3
 
 
-def test_the_gradient(composed, composition, pack, brightness, look_inside):
+def test_the_gradient_is_that_of_finite_differences(composed, composition, pack, brightness, look_inside):
     """To 1 % of its norm, windowed and full agree, and it is the finite difference along itself and elsewhere."""
     slopes, pairs = [], []
 
@@ -123,7 +123,7 @@ def test_the_gradient(composed, composition, pack, brightness, look_inside):
 
 @pytest.mark.parametrize("gradient", ["auto", "windowed", "full", "checkpointed", "straight"])
 def test_guidance_lowers_the_energy(composed, composition, brightness, gradient):
-    """By each gradient; that of the positive prompt alone has a test of its own."""
+    """By each gradient but the one through the conditional, which has a test of its own."""
     job = composed()
     job.guide(
         energy=brightness, iterations=4, gradient=gradient, scale=1.0, scale_unit="latent", **composition.settings
@@ -143,8 +143,8 @@ def test_a_checkpointed_gradient_is_the_same(composed, composition, brightness):
     assert (moved - other).norm() <= 1e-2 * moved.norm()
 
 
-def test_through_the_positive_prompt_alone(composed, composition, brightness):
-    """The picture is that of cfg, seen under autograd, and the energy falls."""
+def test_a_gradient_through_the_conditional_lowers_the_energy(composed, composition, brightness):
+    """The unguided picture is that of cfg, and the energy falls."""
     job = composed()
     settings = {"cfg": 3.0, **composition.settings}
     job.guide(energy=brightness, iterations=4, gradient="conditional", scale=1.0, scale_unit="latent", **settings)
@@ -154,7 +154,7 @@ def test_through_the_positive_prompt_alone(composed, composition, brightness):
     assert job.facts["gradient"] == "conditional, full"
 
 
-def test_afterwards_all_is_as_before(plain, composed, composition):
+def test_a_run_leaves_models_and_pictures_as_they_were(plain, composed, composition):
     """The picture without it and with it, and the tensors of the weights."""
     before, free = plain.ksampler(), dict(vars(plain))
     job = composed()

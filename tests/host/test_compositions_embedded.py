@@ -74,7 +74,7 @@ FACE = (28, 36, 72, 72)
 # --- regional prompts
 
 
-def test_two_regions_keep_their_prompts_and_the_picture_gets_its_identity(world):
+def test_regional_prompts_hold_while_the_picture_gets_its_identity(world):
     job, half = world.job, SIDE // 2
     sides = [
         (world.prompt(f"a smiling person in a white shirt, {color} background"), x)
@@ -110,7 +110,7 @@ def put_grey_hole(world):
 
 
 def outside(job):
-    """Where the host keeps the latent."""
+    """Where the host restores the latent."""
     shape = job.latent["samples"].shape
     return comfy.sampler_helpers.prepare_mask(job.latent["noise_mask"], shape, "cpu").expand(shape) == 0
 
@@ -121,11 +121,11 @@ def test_inpainting_changes_the_masked_part_only(world, put, rule):
     """Outside of the mask the latent is KSampler's to the bit, by every rule but the one without a reference."""
     job = world.job
     put(world)
-    unguided, kept = job.ksampler(), outside(job)
-    assert 0.3 < kept.float().mean() < 0.9
+    unguided, protected = job.ksampler(), outside(job)
+    assert 0.3 < protected.float().mean() < 0.9
     latent = guide(job, steps=3, iterations=4, rule=rule, views=1, keep="last").latent
-    assert torch.equal(latent[kept], unguided[kept])
-    assert (latent - unguided)[~kept].abs().max() > 0.1
+    assert torch.equal(latent[protected], unguided[protected])
+    assert (latent - unguided)[~protected].abs().max() > 0.1
 
 
 def test_inpainting_gives_the_picture_its_identity(world):
@@ -152,21 +152,21 @@ def test_image_to_image_starts_from_the_picture(world):
 # --- batches
 
 
-def alone(latent, i):
+def sample_of(latent, i):
     """Sample i of a batch, which remembers where it came from."""
     (one,) = host_nodes.LatentFromBatch().frombatch(latent, i, 1)
     return one
 
 
 @pytest.mark.parametrize("gradient", ["windowed", "full"])
-def test_each_seed_of_a_batch_is_as_if_it_were_alone(world, gradient):
+def test_each_seed_of_a_batch_is_guided_as_in_a_run_of_its_own(world, gradient):
     """Its noise, its anchor and its guidance; the views are drawn by the place in the batch, so here are none."""
     job = world.job
     job.latent = batch = world.latent(3)
     together = guide(job, views=0, iterations=5, gradient=gradient)
     unguided = job.iterates[0].latent
     for i in range(3):
-        job.latent = alone(batch, i)
+        job.latent = sample_of(batch, i)
         single = guide(job, views=0, iterations=5, gradient=gradient)
         torch.testing.assert_close(together.latent[i], single.latent[0], atol=5e-3, rtol=0)
     distances = torch.cdist(together.latent.flatten(1), unguided.flatten(1))
@@ -174,7 +174,7 @@ def test_each_seed_of_a_batch_is_as_if_it_were_alone(world, gradient):
     assert (together.after > together.before + 0.1).all()
 
 
-def test_each_prompt_of_a_batch_is_as_if_it_were_alone(world, run):
+def test_each_prompt_of_a_batch_is_guided_as_in_a_run_of_its_own(world, run):
     job = world.job
     texts = [f"a sad person in a {color} hat, gray background" for color in ("red", "green")]
     job.positive, count = run("EncodePromptBatch", clip=world.clip, prompts="\n\n ".join(texts)).result
@@ -183,7 +183,7 @@ def test_each_prompt_of_a_batch_is_as_if_it_were_alone(world, run):
     assert torch.equal(guide(job, steps=3, iterations=0).latent, job.ksampler())
     together = guide(job, views=0, iterations=5)
     for i, text in enumerate(texts):
-        job.positive, job.latent = world.prompt(text), alone(batch, i)
+        job.positive, job.latent = world.prompt(text), sample_of(batch, i)
         single = guide(job, views=0, iterations=5)
         torch.testing.assert_close(together.latent[i], single.latent[0], atol=1e-2, rtol=0)
 
@@ -192,8 +192,8 @@ def test_each_prompt_of_a_batch_is_as_if_it_were_alone(world, run):
 
 
 @pytest.mark.parametrize("seed", [5, 6])
-def test_a_second_pass_keeps_the_identity(world, seed):
-    """At 192 pixels, half as much again; KSampler alone forgets there whom the first pass has drawn."""
+def test_a_second_pass_preserves_the_identity(world, seed):
+    """At 192 pixels, half as much again; KSampler by itself loses the identity there."""
     job = world.job
     first = guide(job, seed=seed)
     (larger,) = host_nodes.ImageScale().upscale(first.image.movedim(1, -1), "lanczos", 192, 192, "disabled")

@@ -1,4 +1,4 @@
-"""In this process a host and the repository have modules of the same names: each import finds the one that is meant."""
+"""A host and the repository have modules of the same names: each import finds the right one."""
 
 from pathlib import Path
 

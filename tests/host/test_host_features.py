@@ -1,4 +1,4 @@
-"""What a user does to MODEL and to the conditionings passes through the guided sampler."""
+"""LoRAs, regions, ControlNet, patches and caches of the host work with the guided sampler."""
 
 from types import SimpleNamespace
 
@@ -42,7 +42,7 @@ def hooked(job):
     return hooks
 
 
-def test_a_lora_hook_passes_through(job):
+def test_a_lora_hook_acts_as_in_ksampler(job):
     plain = job.ksampler()
     job.positive = [[context, {**options, "hooks": hooked(job)}] for context, options in job.positive]
     before = job.ksampler()
@@ -62,7 +62,7 @@ def test_hooks_that_would_exchange_weights_within_a_gradient_are_refused(job):
     job.ksampler()
 
 
-def test_two_prompts_in_two_regions(job, parts):
+def test_two_prompts_in_two_regions_are_guided(job, parts):
     def region(text, x):
         conditioning = host_nodes.CLIPTextEncode().encode(parts.clip, text)[0]
         return host_nodes.ConditioningSetArea().append(conditioning, 32, 64, x, 0, 1.0)[0]
@@ -74,7 +74,7 @@ def test_two_prompts_in_two_regions(job, parts):
 
 
 @pytest.mark.parametrize("cfg", [1.0, 3.0])
-def test_a_masked_prompt(job, parts, cfg):
+def test_a_masked_prompt_is_guided(job, parts, cfg):
     mask = torch.zeros(1, 64, 64)
     mask[:, :, :32] = 1
     masked = host_nodes.CLIPTextEncode().encode(parts.clip, "a red hat")[0]
@@ -114,21 +114,21 @@ def test_a_controlnet_steers_and_is_differentiated(job):
 
 
 def test_attention_is_the_hosts_unguided_and_differentiable_guided(job):
-    """An override of the user's, such as sage attention, draws the picture, and never sees a gradient."""
-    seen = []
+    """An override of the user's, such as sage attention, draws the picture, and is never called under autograd."""
+    grad_modes = []
 
     def override(attention, *args, **kwargs):
-        seen.append(torch.is_grad_enabled())
+        grad_modes.append(torch.is_grad_enabled())
         return attention(*args, **kwargs)
 
     model = job.model.clone()
     model.model_options["transformer_options"]["optimized_attention_override"] = override
     job.guide(model)
-    assert seen and not any(seen)
+    assert grad_modes and not any(grad_modes)
     assert model.model_options["transformer_options"]["optimized_attention_override"] is override
 
 
-def test_a_cache_across_steps_is_left_out(job):
+def test_a_cache_across_steps_is_bypassed(job):
     from comfy_extras.nodes_easycache import EasyCacheNode
 
     cached = EasyCacheNode.execute(job.model, 10.0, 0.0, 1.0, False).result[0]
@@ -146,7 +146,7 @@ def test_a_layer_norm_may_be_followed_by_an_addition_in_place(pack):
         assert torch.autograd.grad(x.sum(), leaf)[0].isfinite().all()
 
 
-def test_weights_that_come_and_go_are_replaced_or_refused(pack, job):
+def test_weights_under_dynamic_vram_are_replaced_or_refused(pack, job):
     """What newer hosts do with NVIDIA cards cannot run here; its two outcomes can."""
     resident = pack("nodes.host.gradient.model").resident
     assert resident(job.model) is job.model
@@ -177,7 +177,7 @@ def test_all_networks_are_loaded_in_one_call(job, monkeypatch):
     assert loads == [{id(job.model.model)}, networks], "first by the guider, then for the gradient"
 
 
-def test_the_watch_over_operands_is_for_patched_models_only(job, pack):
+def test_operands_are_cloned_for_patched_models_only(job, pack):
     has_patches = pack("nodes.host.gradient.model").has_patches
     options = []
 

@@ -50,7 +50,7 @@ def discriminators_folder(parts, tmp_path, monkeypatch):
     return folder
 
 
-def test_they_are_registered(nodes):
+def test_all_nodes_are_registered(nodes):
     assert list(nodes) == IDS
     assert {"discriminators", "identities", "insightface"} <= folder_paths.folder_names_and_paths.keys()
 
@@ -70,7 +70,7 @@ def test_each_input_explains_itself(nodes, node_id):
     json.dumps(nodes[node_id].GET_NODE_INFO_V1())
 
 
-def test_the_guidance_socket_takes_an_identity_today_and_any_energy_tomorrow(nodes):
+def test_the_guidance_socket_takes_any_guidance(nodes):
     guidance = nodes["AnchoredRectifiedSampler"].INPUT_TYPES()["optional"]["guidance"]
     assert guidance[0] == "RECTIFID_GUIDANCE"
 
@@ -95,7 +95,7 @@ def test_a_later_node_may_go_on_with_the_latent(sample, job):
     assert job.ksampler(denoise=0.5).isfinite().all()
 
 
-def test_it_shows_its_progress(sample, monkeypatch):
+def test_the_sampler_shows_its_progress(sample, monkeypatch):
     steps, texts = [], []
     hook = lambda value, total, preview, node_id: steps.append((value, total, preview, node_id))  # noqa: E731
     monkeypatch.setattr(comfy.utils, "PROGRESS_BAR_HOOK", hook)
@@ -110,7 +110,7 @@ def test_it_shows_its_progress(sample, monkeypatch):
     assert texts[-1] == ("family: flow\n" + report.text(), "7")
 
 
-def test_it_stops_when_every_picture_is_similar_enough(sample, job):
+def test_the_sampler_stops_when_every_picture_is_similar_enough(sample, job):
     job.latent = {"samples": torch.zeros(2, 16, 8, 8)}
     similarity = torch.tensor(sample(iterations=4).result[2].similarity)
     enough = (similarity[0].min() + similarity.amax(dim=0).min()).item() / 2
@@ -119,7 +119,7 @@ def test_it_stops_when_every_picture_is_similar_enough(sample, job):
     assert sample(iterations=4, stop_at_similarity=enough).result[2].number[-1] == first
 
 
-def test_it_keeps_the_best_or_the_last(sample):
+def test_the_sampler_returns_the_best_or_the_last(sample):
     best, last = (
         sample(iterations=4, guidance_scale=100.0, scale_unit="published", keep=keep).result
         for keep in ("best", "last")
@@ -165,30 +165,30 @@ def test_an_empty_box_is_refused(run, discriminators_folder):
 
 
 class TestRefusals:
-    """In a user's words, before anything is computed."""
+    """Before anything is computed."""
 
-    def test_a_model_that_has_no_path_to_guide(self, sample, job):
+    def test_a_model_that_is_no_flow_or_diffusion_model(self, sample, job):
         from comfy_extras.nodes_model_advanced import ModelSamplingStableCascade
 
         job.model = ModelSamplingStableCascade().patch(job.model, 2.0)[0]
-        with pytest.raises(ValueError, match="neither a flow nor a diffusion model"):
+        with pytest.raises(ValueError, match="neither a flow nor"):
             sample()
 
     def test_no_vae(self, sample, job):
         job.vae = None
-        with pytest.raises(ValueError, match="no VAE"):
+        with pytest.raises(ValueError, match="VAE"):
             sample()
 
     def test_a_vae_of_another_model(self, sample, job):
         import comfy.sd
 
         job.vae = comfy.sd.VAE(sd={"pixel_space_vae": torch.ones(())})
-        with pytest.raises(ValueError, match="latents of 3 channels.*16"):
+        with pytest.raises(ValueError, match="3 channels.*16"):
             sample()
 
     def test_a_batch_of_no_pictures(self, sample, job):
         job.latent = {"samples": torch.zeros(0, 16, 8, 8)}
-        with pytest.raises(ValueError, match="batch of no pictures"):
+        with pytest.raises(ValueError, match="no pictures"):
             sample()
 
     def test_a_latent_of_another_model(self, sample, job):
@@ -203,7 +203,7 @@ class TestRefusals:
             sample()
 
 
-def test_no_prediction_ends_a_single_pass(sample):
+def test_a_prediction_never_ends_a_single_pass(sample):
     """Four steps, two updates each: what comes before iteration 6 is a forecast, however similar."""
     settings = {"update_rule": "single_pass", "iterations": 8, "guidance_scale": 30.0}
     output = sample(**settings).result[2]
@@ -214,10 +214,10 @@ def test_no_prediction_ends_a_single_pass(sample):
     assert sample(**settings, stop_at_similarity=enough).result[2].number[-1] == 6
 
 
-def test_a_fixed_point_that_is_reached_ends_the_run(sample, run, job):
+def test_a_run_ends_when_the_fixed_point_has_settled(sample, run, job):
     settings = {"update_rule": "adaptive", "iterations": 30, "guidance_scale": 1.0, "views": 0}
     report = sample(**settings).result[2]
     assert 0 < report.number[-1] < 20
     assert report.residual[-1][0] < 0.1 * report.residual[0][0]
     late = run("LimitGuidance", guidance=job.identity, start_iteration=20).result[0]
-    assert 20 <= sample(**settings, guidance=late).result[2].number[-1] < 30, "what is to come is waited for"
+    assert 20 <= sample(**settings, guidance=late).result[2].number[-1] < 30, "it waits for a later start"

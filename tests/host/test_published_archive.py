@@ -34,8 +34,8 @@ print(*by_id)
 """
 
 
-def git(*words: str) -> list[str]:
-    done = subprocess.run(["git", "-C", ROOT, "ls-files", *words], capture_output=True, text=True)
+def git(*options: str) -> list[str]:
+    done = subprocess.run(["git", "-C", ROOT, "ls-files", *options], capture_output=True, text=True)
     if done.returncode:
         pytest.skip("this is no git checkout")
     return done.stdout.splitlines()
@@ -52,7 +52,7 @@ def published(tmp_path_factory):
     return folder
 
 
-def test_what_serves_to_work_on_the_pack_stays_out(published):
+def test_development_files_stay_out(published):
     names = {path.relative_to(published).as_posix() for path in published.rglob("*")}
     assert not {name for name in names if name.startswith((".", "tests", "benchmarks", "demo/train"))}
     assert {"README.md", "LICENSE", "requirements.txt", "pyproject.toml", "workflows/quickstart.json"} <= names
@@ -67,7 +67,7 @@ def test_its_nodes_load_find_their_files_and_have_help_pages(published):
     assert set(done.stdout.splitlines()[-1].split()) == pages
 
 
-def test_the_download_command_comes_along(published):
+def test_the_download_command_is_in_it(published):
     command = [sys.executable, "-m", "scripts.download_face_pack", "--help"]
     done = subprocess.run(command, cwd=published, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

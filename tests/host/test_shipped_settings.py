@@ -1,4 +1,4 @@
-"""What the shipped workflows are set to is what their models were made for."""
+"""The shipped workflows have the settings that their models were made for."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_klein_takes_the_steps_of_the_hosts_own_scheduler(side):
 
 
 def test_sd_turbo_is_called_at_the_times_of_its_training():
-    """Four, evenly spread from the last."""
+    """Four, at even distances from the last."""
     steps, scheduler = steps_and_scheduler("sd_turbo")
     sampling = ModelSamplingDiscrete()
     sigmas = calculate_sigmas(sampling, scheduler, steps)

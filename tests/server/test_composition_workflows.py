@@ -1,5 +1,8 @@
-"""The workflows of what goes with guidance, run on the server: those on the embedded model as they lie on disk; the
-others with a small Stable Diffusion, or the embedded model, in the place of what they load."""
+"""The workflows that combine guidance with other nodes, run on the server.
+
+Those on the embedded model as they lie on disk; the others with a small Stable Diffusion, or the embedded model, in the
+place of what they load.
+"""
 
 from __future__ import annotations
 

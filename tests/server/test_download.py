@@ -70,10 +70,10 @@ def test_single_files_are_downloaded_too(web, models):
     assert {file.name for file in (models / "tiny").iterdir()} == set(FILES)
 
 
-def test_another_file_is_refused_and_deleted(web, models):
+def test_a_file_with_another_checksum_is_refused_and_deleted(web, models):
     folder, address = web
     nested_zip(folder / "tiny.zip", recogniser=b"something else")
-    with pytest.raises(DownloadError, match=r"rec\.onnx is not the file that is known"):
+    with pytest.raises(DownloadError, match=r"rec\.onnx is not"):
         download_pack("tiny", models, {"tiny": Pack((f"{address}/tiny.zip",), FILES, "free")})
     assert list(models.iterdir()) == []
 
@@ -81,12 +81,12 @@ def test_another_file_is_refused_and_deleted(web, models):
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
-        ("tiny.zip", b"not a zip", "no zip file"),
-        ("det.onnx", DETECTOR, r"rec\.onnx is not in what was downloaded"),
-        ("absent.zip", None, r"absent\.zip could not be downloaded"),
+        ("tiny.zip", b"not a zip", "zip"),
+        ("det.onnx", DETECTOR, r"rec\.onnx"),
+        ("absent.zip", None, r"absent\.zip"),
     ],
 )
-def test_what_goes_wrong_is_told(web, models, name, content, said):
+def test_a_failed_download_names_the_file_and_leaves_nothing(web, models, name, content, said):
     folder, address = web
     if content is not None:
         (folder / name).write_bytes(content)
@@ -96,13 +96,13 @@ def test_what_goes_wrong_is_told(web, models, name, content, said):
 
 
 def test_a_pack_without_known_checksums_is_refused(models):
-    with pytest.raises(DownloadError, match="no checksum of it is known here; there are antelopev2, "):
+    with pytest.raises(DownloadError, match="checksum.*antelopev2"):
         download_pack("buffalo_xxl", models)
 
 
-def test_the_command_wants_a_comfyui(tmp_path, capsys):
+def test_the_command_needs_a_folder_of_comfyui(tmp_path, capsys):
     assert main(["buffalo_l", "--to", str(tmp_path)]) == 1
-    assert "name the folder of your ComfyUI" in capsys.readouterr().out
+    assert "ComfyUI" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", PACKS)

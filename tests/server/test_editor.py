@@ -21,14 +21,14 @@ def editor(server, chromium):
 
 
 @pytest.mark.parametrize("path", GRAPHS, ids=lambda path: path.stem)
-def test_it_opens_without_a_complaint(editor, path):
+def test_it_opens_without_errors(editor, path):
     editor.load(path)
     assert editor.missing_nodes() == []
     assert editor.complaints() == []
 
 
 @pytest.mark.parametrize("path", GRAPHS, ids=lambda path: path.stem)
-def test_it_is_saved_again_as_it_was(editor, path):
+def test_the_editor_saves_it_unchanged(editor, path):
     editor.load(path)
     saved = {node["id"]: node for node in editor.graph()["nodes"]}
     for node in json.loads(path.read_text(encoding="utf-8"))["nodes"]:

@@ -41,8 +41,8 @@ def stand_in(prompt: dict, scene: str) -> None:
 
 def climb(events: list, sampler: str) -> list[float]:
     """The similarity that the sampler reported, iteration by iteration; nan where it found nobody."""
-    said = [event.text for event in events if event.node == sampler and event.text]
-    matches = (re.match(r"iteration \d+ of \d+: similarity (not found|\S+)", text) for text in said)
+    texts = [event.text for event in events if event.node == sampler and event.text]
+    matches = (re.match(r"iteration \d+ of \d+: similarity (not found|\S+)", text) for text in texts)
     return [float("nan" if match[1] == "not found" else match[1]) for match in matches if match]
 
 
@@ -58,11 +58,11 @@ def test_a_face_is_found_followed_and_carried_over(server, object_info, face_mod
     assert len(similarity) == 11
     assert max(each for each in similarity if not math.isnan(each)) > similarity[0] + 0.2
     texts = [output["text"] for output in outputs.values() if "text" in output]
-    assert any("man, about 40 years old" in str(text) for text in texts), "who was seen is told"
+    assert any("man, about 40 years old" in str(text) for text in texts), "the description is shown"
     assert len([output for output in outputs.values() if output.get("images")]) >= 3
 
 
-def test_a_subject_is_found_by_words_and_followed(server, object_info):
+def test_a_subject_is_found_by_a_text_query_and_followed(server, object_info):
     prompt = to_prompt(graph_of("subject_identity"), object_info)
     stand_in(prompt, "a person")
     prompt[only(prompt, "LoadSubjectDiscriminator")]["inputs"]["detection_threshold"] = (
@@ -75,7 +75,7 @@ def test_a_subject_is_found_by_words_and_followed(server, object_info):
     assert len([output for output in outputs.values() if output.get("images")]) >= 2
 
 
-def test_an_identity_is_saved_and_used_another_day(server, base, object_info):
+def test_an_identity_is_saved_and_loaded_again(server, base, object_info):
     graph = graph_of("save_and_reuse_identity")
     saving = to_prompt(graph, object_info)
     assert not any(entry["class_type"] == SAMPLER for entry in saving.values()), "the second half waits for the file"

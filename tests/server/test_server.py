@@ -72,7 +72,7 @@ def test_the_template_browser_offers_the_workflows(server):
         assert server.get(f"/api/workflow_templates/rectifid/{name}.jpg").startswith(b"\xff\xd8\xff"), "no thumbnail"
 
 
-def test_a_broken_recogniser_is_named(server):
+def test_the_error_names_a_broken_recogniser(server):
     prompt = {
         "1": {
             "class_type": "LoadEmbeddingDiscriminator",

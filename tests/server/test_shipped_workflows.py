@@ -49,13 +49,13 @@ def options_of(kind, options) -> list | None:
     return kind if isinstance(kind, list) else options.get("options") if kind == "COMBO" else None
 
 
-def test_a_note_says_what_it_is(graph):
+def test_it_has_a_note_with_a_title(graph):
     (note,) = (node for node in graph["nodes"] if node["type"] == "MarkdownNote")
     assert note["title"] == "Read me" and note["widgets_values"][0].startswith("# ")
 
 
-def test_its_note_tells_where_its_files_go(graph):
-    """Each loader's files have an address, stand in its widgets, and are told of with their folder."""
+def test_its_note_names_the_folder_and_address_of_each_file(graph):
+    """Each loader's files have an address, stand in its widgets, and are named in the note with their folder."""
     (note,) = (node["widgets_values"][0] for node in graph["nodes"] if node["type"] == "MarkdownNote")
     for node in graph["nodes"]:
         files = node.get("properties", {}).get("models", [])
@@ -67,13 +67,13 @@ def test_its_note_tells_where_its_files_go(graph):
             assert file["name"] in note and f"models/{file['directory']}" in note
 
 
-def test_a_thumbnail_shows_it(path):
+def test_it_has_a_thumbnail(path):
     with Image.open(path.with_suffix(".jpg")) as thumbnail:
         assert thumbnail.format == "JPEG"
         assert min(thumbnail.size) >= 256
 
 
-def test_its_nodes_are_those_of_the_server(nodes, object_info):
+def test_its_nodes_have_the_sockets_of_the_server(nodes, object_info):
     for node in nodes:
         info = object_info[node["type"]]
         known = specifications(info)

@@ -57,17 +57,17 @@ def test_a_link_to_a_widget_replaces_its_value():
 
 
 def test_an_unknown_node_is_named():
-    with pytest.raises(WorkflowError, match="no node Elsewhere"):
+    with pytest.raises(WorkflowError, match="Elsewhere"):
         to_prompt(graph({"id": 1, "type": "Elsewhere"}), OBJECT_INFO)
 
 
 def test_a_missing_value_is_named():
-    with pytest.raises(WorkflowError, match="Source has no value for kind"):
+    with pytest.raises(WorkflowError, match="Source.*kind"):
         to_prompt(graph(SOURCE | {"widgets_values": [5, "fixed"]}), OBJECT_INFO)
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "workflows").glob("*.json")), ids=lambda path: path.stem)
-def test_each_saved_graph_hangs_together(path):
+def test_the_links_of_each_saved_graph_are_consistent(path):
     saved = json.loads(path.read_text(encoding="utf-8"))
     nodes = {node["id"]: node for node in saved["nodes"]}
     assert any(node["type"] == "MarkdownNote" for node in nodes.values()), "a note tells a newcomer what this is"

@@ -63,9 +63,9 @@ def test_the_numbers():
     """Where nothing is known, p is a third: the cross-entropy is the mean of log 3 and log 3/2, whatever the mask."""
     mask = torch.zeros(16, 16)
     mask[:4, :4] = 1
-    seen = SegmentationGuidance(by_colour(0.0), "red", mask).energy(views=0)(picture(2, width=24), 0)
-    assert seen.energy.tolist() == pytest.approx([50 * (math.log(3) + math.log(1.5))] * 2)
-    assert seen.similarity.tolist() == pytest.approx([(16 / 3) / (16 + 240 / 3)] * 2)
+    observation = SegmentationGuidance(by_colour(0.0), "red", mask).energy(views=0)(picture(2, width=24), 0)
+    assert observation.energy.tolist() == pytest.approx([50 * (math.log(3) + math.log(1.5))] * 2)
+    assert observation.similarity.tolist() == pytest.approx([(16 / 3) / (16 + 240 / 3)] * 2)
 
 
 def test_the_mask_moves_with_each_view():
@@ -94,28 +94,28 @@ def test_a_label_by_any_of_its_names(label, number):
 
 
 def test_a_label_that_there_is_not():
-    with pytest.raises(ValueError, match="colours has no label 'bleu'; did you mean blue?"):
+    with pytest.raises(ValueError, match="bleu.*did you mean blue"):
         SegmentationGuidance(by_colour(), "bleu", left())
-    with pytest.raises(ValueError, match="no label 'unicorn'; it knows red, crimson, Green_Field, blue"):
+    with pytest.raises(ValueError, match="unicorn.*red, crimson, Green_Field, blue"):
         SegmentationGuidance(by_colour(), "unicorn", left())
     with pytest.raises(ValueError, match="no label ''"):
         SegmentationGuidance(by_colour(), "  ", left())
 
 
 def test_an_empty_mask():
-    with pytest.raises(ValueError, match="the mask is empty: paint over where red belongs"):
+    with pytest.raises(ValueError, match="mask is empty.*red"):
         SegmentationGuidance(by_colour(), "red", torch.zeros(16, 16))
     dot = torch.zeros(64, 64)
     dot[1, 1] = 1
     energy = SegmentationGuidance(by_colour(), "red", dot).energy()
-    with pytest.raises(ValueError, match="nothing is left of the mask on the 16 x 16 points at which colours says"):
+    with pytest.raises(ValueError, match="nothing is left.*16 x 16"):
         energy(picture(1, 64, 64), 0)
-    with pytest.raises(ValueError, match="nothing is left of the mask in a picture of 8 x 8 pixels"):
+    with pytest.raises(ValueError, match="nothing is left.*8 x 8"):
         energy(picture(1, 8, 8), 0)
 
 
 def test_a_mask_of_another_shape():
-    with pytest.raises(ValueError, match="mask has 16 x 16 pixels and the picture 20 x 24: they must have the same"):
+    with pytest.raises(ValueError, match="mask.*16 x 16.*picture.*20 x 24"):
         SegmentationGuidance(by_colour(), "red", left()).energy()(picture(), 0)
 
 
@@ -130,16 +130,16 @@ class TestFromAFolder:
         with torch.no_grad():
             probabilities = segmenter.log_probabilities(image).exp()
             mean, std = (torch.tensor(x).view(3, 1, 1) for x in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
-            seen = network(pixel_values=(image - mean) / std)
+            observation = network(pixel_values=(image - mean) / std)
         torch.testing.assert_close(probabilities.sum(dim=1), torch.ones_like(probabilities[:, 0]))
         if kind == "segformer":
-            torch.testing.assert_close(probabilities, seen.logits.softmax(dim=1))
+            torch.testing.assert_close(probabilities, observation.logits.softmax(dim=1))
         else:  # the class that transformers' own postprocessing finds
             import transformers
 
             sizes = [probabilities.shape[-2:]] * 2
             processor = transformers.Mask2FormerImageProcessor()
-            found = processor.post_process_semantic_segmentation(seen, target_sizes=sizes)
+            found = processor.post_process_semantic_segmentation(observation, target_sizes=sizes)
             agreed = (torch.stack(found) == probabilities.argmax(dim=1)).float().mean()
             assert agreed > 0.9  # it blows the regions up before it adds them, and shrinks them again
 
@@ -165,14 +165,14 @@ def test_a_folder_in_half_precision(tmp_path):
         torch.float32
     }
     whole = write_segmenter(tmp_path / "whole")
-    seen, expected = (each.log_probabilities(image) for each in (segmenter, load_segmenter(tmp_path / "whole")))
+    observation, expected = (each.log_probabilities(image) for each in (segmenter, load_segmenter(tmp_path / "whole")))
     assert whole.dtype == torch.float32
-    torch.testing.assert_close(seen, expected, atol=2e-2, rtol=0)
+    torch.testing.assert_close(observation, expected, atol=2e-2, rtol=0)
 
 
 def test_another_kind_of_folder(tmp_path):
     from tests.helpers.subject_folders import write_embedder
 
     write_embedder(tmp_path / "dino")
-    with pytest.raises(PretrainedError, match="holds a network of the kind dinov2; needed is segformer"):
+    with pytest.raises(PretrainedError, match="dinov2.*segformer"):
         load_segmenter(tmp_path / "dino")

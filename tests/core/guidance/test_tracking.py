@@ -29,43 +29,43 @@ def follow(*script, detect_every=1):
 
 
 def test_the_first_is_followed_although_another_comes_first_later():
-    seen = follow([[RIGHT, LEFT]], [[LEFT, NEAR_RIGHT]], [[LEFT, RIGHT]])
-    assert [regions for regions, _ in seen] == [[RIGHT], [NEAR_RIGHT], [RIGHT]]
-    assert all(found == [True] for _, found in seen)
+    places = follow([[RIGHT, LEFT]], [[LEFT, NEAR_RIGHT]], [[LEFT, RIGHT]])
+    assert [regions for regions, _ in places] == [[RIGHT], [NEAR_RIGHT], [RIGHT]]
+    assert all(found == [True] for _, found in places)
 
 
 def test_where_it_is_lost_the_last_region_stays():
-    seen = follow([[LEFT]], [[]], [[LEFT]])
-    assert [regions for regions, _ in seen] == [[LEFT]] * 3
-    assert [found for _, found in seen] == [[True], [False], [True]]
+    places = follow([[LEFT]], [[]], [[LEFT]])
+    assert [regions for regions, _ in places] == [[LEFT]] * 3
+    assert [found for _, found in places] == [[True], [False], [True]]
 
 
 def test_doubtful_regions_are_a_last_resort():
-    seen = follow([[FAINT, FAINTER]], [[RIGHT, FAINT]])
-    assert [regions for regions, _ in seen] == [[FAINT], [RIGHT]]
+    places = follow([[FAINT, FAINTER]], [[RIGHT, FAINT]])
+    assert [regions for regions, _ in places] == [[FAINT], [RIGHT]]
 
 
-def test_each_sample_is_followed_alone():
+def test_each_sample_is_followed_by_itself():
     regions, found = follow([[LEFT], []], [[], [RIGHT]])[1]
     assert regions == [LEFT, RIGHT] and found == [False, True]
 
 
 def test_the_detector_runs_at_every_nth_iterate():
     track = Tracker(eye := Scripted([[LEFT]], [[RIGHT]]), detect_every=3)
-    seen = [track(pictures(), i)[0] for i in range(5)]
-    assert eye.calls == 2 and seen == [[LEFT]] * 3 + [[RIGHT]] * 2
-    with pytest.raises(ValueError, match="every n-th, n >= 1, not 0"):
+    places = [track(pictures(), i)[0] for i in range(5)]
+    assert eye.calls == 2 and places == [[LEFT]] * 3 + [[RIGHT]] * 2
+    with pytest.raises(ValueError, match="n >= 1, not 0"):
         Tracker(eye, detect_every=0)
 
 
 def test_a_sample_in_which_nothing_was_ever_found():
     energy = replace_script(reference(), [[LEFT], []]).energy(views=0)
     image = pictures(2).requires_grad_()
-    seen = energy(image, 0)
-    assert seen.found.tolist() == [True, False]
-    assert seen.similarity.isnan().tolist() == [False, True]
-    assert seen.energy[1] == 0 and seen.energy[0] == FACTOR * (1 - seen.similarity[0])
-    (gradient,) = torch.autograd.grad(seen.energy.sum(), image)
+    observation = energy(image, 0)
+    assert observation.found.tolist() == [True, False]
+    assert observation.similarity.isnan().tolist() == [False, True]
+    assert observation.energy[1] == 0 and observation.energy[0] == FACTOR * (1 - observation.similarity[0])
+    (gradient,) = torch.autograd.grad(observation.energy.sum(), image)
     assert gradient[0].any() and not gradient[1].any()
 
 
@@ -129,9 +129,9 @@ def test_weights_of_the_mean():
     identity = encode_identity(eye, images, weights=[3, 1])
     mean = 3 * identity.embeddings[0] + identity.embeddings[1]
     torch.testing.assert_close(identity.embedding, mean / mean.norm())
-    alone = encode_identity(eye, images, weights=[0, 1])
-    torch.testing.assert_close(alone.embedding, alone.embeddings[1])
-    for bad, message in ([[1], "2 reference images and 1 weights"], [[0, 0], "not all"], [[1, -1], "0 or more"]):
+    single = encode_identity(eye, images, weights=[0, 1])
+    torch.testing.assert_close(single.embedding, single.embeddings[1])
+    for bad, message in ([[1], "2 reference.*1 weights"], [[0, 0], "not all"], [[1, -1], "0 or more"]):
         with pytest.raises(ValueError, match=message):
             encode_identity(eye, images, weights=bad)
 
@@ -147,19 +147,19 @@ def test_the_pixel_term():
 
 
 def test_doubtful_regions_are_nobodys_reference():
-    with pytest.raises(ValueError, match="the reference image: no face found"):
+    with pytest.raises(ValueError, match="reference image.*no face"):
         encode_identity(Scripted([[FAINT]]), pictures())
     identity = encode_identity(Scripted([[RIGHT, FAINT]]), pictures())
     assert identity.references[0].chosen is RIGHT and identity.references[0].regions == [RIGHT]
 
 
-def test_the_reference_that_is_wrong_is_named():
-    with pytest.raises(ValueError, match="reference image 2 of 2: 2 faces found"):
+def test_the_error_names_the_reference_that_is_wrong():
+    with pytest.raises(ValueError, match="reference image 2 of 2.*2 faces"):
         encode_identity(Scripted([[LEFT]], [[LEFT, RIGHT]]), pictures(2))
 
 
-def test_words_for_a_discriminator_that_cannot_read():
-    with pytest.raises(ValueError, match="cannot read 'a dog'; leave the text empty"):
+def test_a_text_for_a_discriminator_that_cannot_read_is_refused():
+    with pytest.raises(ValueError, match="a dog"):
         encode_identity(Scripted([[LEFT]]), pictures(), text="a dog")
 
 
@@ -169,11 +169,11 @@ def test_a_mask_is_the_region_where_nothing_is_detected():
     mask[4:10, 6:20] = 1
     identity = encode_identity(plain, pictures(), masks=[mask])
     assert identity.references[0].chosen.box == (6, 4, 20, 10)
-    for masks, message in ([[mask[:9]], "mask has 24 x 9 pixels"], [[mask] * 2, "1 reference images and 2 masks"]):
+    for masks, message in ([[mask[:9]], "24 x 9"], [[mask] * 2, "1 reference.*2 masks"]):
         with pytest.raises(ValueError, match=message):
             encode_identity(plain, pictures(), masks=masks)
 
 
-def test_a_discriminator_elsewhere_than_the_picture():
-    with pytest.raises(ValueError, match="scripted is on the device cpu and the picture on meta; move one"):
+def test_a_discriminator_on_another_device_than_the_picture_is_refused():
+    with pytest.raises(ValueError, match="scripted.*cpu.*meta"):
         Scripted([[LEFT]]).embed(torch.rand(1, 3, 8, 8, device="meta"))

@@ -1,4 +1,4 @@
-"""Several energies at once: identities side by side, sums, weights, schedules, and what each message says."""
+"""Weighted sums of energies: identities side by side, weights, schedules, and what is refused."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def together(*guidances, **schedules):
 
 def gradient(energy, image, iteration=0):
     image = image.clone().requires_grad_()
-    seen = energy(image, iteration)
-    return torch.autograd.grad(seen.energy.sum(), image)[0], seen
+    observation = energy(image, iteration)
+    return torch.autograd.grad(observation.energy.sum(), image)[0], observation
 
 
 def inside(region):
@@ -43,13 +43,13 @@ class TestIdentities:
     def test_each_is_pulled_at_its_own_region_and_nowhere_else(self):
         first, second = references(Scripted([[LEFT, RIGHT]]), 7, 8)
         image = pictures(seed=1)
-        both, seen = gradient(together(first, second).energy(views=2), image)
+        both, observation = gradient(together(first, second).energy(views=2), image)
         assert both[0, :, ~(inside(LEFT) | inside(RIGHT))].abs().max() == 0
         assert all(both[0, :, inside(region)].any() for region in (LEFT, RIGHT))
-        alone = combine({"second": (second, Schedule(0)), "guidance_1": (first, Schedule())}).energy(views=0)
-        only, _ = gradient(alone, image)
+        single = combine({"second": (second, Schedule(0)), "guidance_1": (first, Schedule())}).energy(views=0)
+        only, _ = gradient(single, image)
         assert only[0, :, inside(LEFT)].any() and not only[0, :, ~inside(LEFT)].any()
-        assert list(seen.terms) == ["guidance_1", "guidance_2"]
+        assert list(observation.terms) == ["guidance_1", "guidance_2"]
 
     @pytest.mark.parametrize("views", [0, 2])
     def test_finite_differences(self, views):
@@ -68,17 +68,17 @@ class TestIdentities:
 
     def test_what_it_reports_is_the_mean_over_who_is_there(self):
         first, second = references(Scripted([[LEFT, RIGHT], [LEFT], []]), 7, 8)
-        seen = together(first, second).energy(views=0)(pictures(3, seed=1), 0)
-        similarity = torch.stack([part.similarity for part in seen.terms.values()])
-        torch.testing.assert_close(seen.similarity[0], similarity[:, 0].mean())
+        observation = together(first, second).energy(views=0)(pictures(3, seed=1), 0)
+        similarity = torch.stack([part.similarity for part in observation.terms.values()])
+        torch.testing.assert_close(observation.similarity[0], similarity[:, 0].mean())
         assert similarity[:, 1].isnan().tolist().count(True) == 1
-        torch.testing.assert_close(seen.similarity[1], similarity[:, 1].nanmean())
-        assert seen.similarity[2].isnan() and seen.energy[2] == 0
-        assert seen.found.tolist() == [True, True, False]
-        torch.testing.assert_close(seen.energy[0], FACTOR * (1 - similarity[:, 0]).sum())
-        assert not any(part.energy.requires_grad for part in seen.terms.values())
+        torch.testing.assert_close(observation.similarity[1], similarity[:, 1].nanmean())
+        assert observation.similarity[2].isnan() and observation.energy[2] == 0
+        assert observation.found.tolist() == [True, True, False]
+        torch.testing.assert_close(observation.energy[0], FACTOR * (1 - similarity[:, 0]).sum())
+        assert not any(part.energy.requires_grad for part in observation.terms.values())
 
-    def test_one_alone_is_the_plain_energy(self):
+    def test_a_sum_of_one_is_the_plain_energy(self):
         (identity,) = references(Scripted([[LEFT, RIGHT]]), 7)
         image = pictures(seed=1)
         plain = identity.energy(3, 5)(image, 2)
@@ -108,9 +108,9 @@ class TestIdentities:
         (dog,) = references(nose := Scripted([[RIGHT]], name="nose"), 8)
         guidance = together(person, dog)
         assert guidance.networks == [eye, nose]
-        both, seen = gradient(guidance.energy(views=0), pictures(seed=1))
+        both, observation = gradient(guidance.energy(views=0), pictures(seed=1))
         assert eye.calls == nose.calls == 1
-        assert all(both[0, :, inside(region)].any() for region in (LEFT, RIGHT)) and seen.found.all()
+        assert all(both[0, :, inside(region)].any() for region in (LEFT, RIGHT)) and observation.found.all()
 
     def test_without_a_detector_a_mask_is_the_region(self):
         plain = EmbeddingDiscriminator(Scripted([]).network, name="plain", digest="plain", input_size=8)
@@ -118,9 +118,11 @@ class TestIdentities:
         left = IdentityGuidance(first, plain, mask=half("left", (48, 48)))
         only, _ = gradient(left.energy(views=0), pictures(seed=1))
         assert only[0, :, :, :12].any() and not only[0, :, :, 12:].any()
-        seen = together(left, IdentityGuidance(second, plain, mask=half("right"))).energy(views=0)(pictures(seed=1), 0)
+        observation = together(left, IdentityGuidance(second, plain, mask=half("right"))).energy(views=0)(
+            pictures(seed=1), 0
+        )
         crops = [pictures(seed=1)[..., :12], pictures(seed=1)[..., 12:]]
-        for part, identity, crop in zip(seen.terms.values(), (first, second), crops, strict=True):
+        for part, identity, crop in zip(observation.terms.values(), (first, second), crops, strict=True):
             expected = identity.similarity(
                 plain.embed(torch.nn.functional.interpolate(crop, (8, 8), mode="bilinear", antialias=True))
             )
@@ -135,9 +137,9 @@ class TestIdentities:
         energy = replace(identity, mask=half("right", (10, 10))).energy(views=0)
         found = []
         for i in range(3):
-            slope, seen = gradient(energy, pictures(seed=1), i)
+            slope, observation = gradient(energy, pictures(seed=1), i)
             assert slope[0, :, inside(RIGHT)].any() and not slope[0, :, ~inside(RIGHT)].any()
-            found.append(seen.found.item())
+            found.append(observation.found.item())
         assert found == [True, True, False]
 
 
@@ -189,8 +191,8 @@ class TestRuns:
         identities = people(ByColor([[LEFT, RIGHT]], [[RIGHT]]), RED, GREEN)
         energy = together(*identities).energy(views=0)
         assert energy(TWO[None], 0).found.item()
-        seen = energy(SWAPPED[None], 1)
-        assert seen.terms["guidance_2"].similarity.isnan() and not seen.found.item()
+        observation = energy(SWAPPED[None], 1)
+        assert observation.terms["guidance_2"].similarity.isnan() and not observation.found.item()
 
     def test_each_acts_from_its_iteration_on(self):
         first, second = references(Scripted([[LEFT, RIGHT]]), 7, 8)
@@ -212,17 +214,19 @@ class TestRuns:
         for each in iterates:
             report.append(each)
         assert "  dark: similarity" in report.text()
-        alone = self.run(combine({"dark": parts["dark"]}))
-        assert alone[0].similarity.item() == pytest.approx(1 - alone[0].image.mean().item()) and alone[0].found.all()
+        single = self.run(combine({"dark": parts["dark"]}))
+        assert single[0].similarity.item() == pytest.approx(1 - single[0].image.mean().item()) and single[0].found.all()
 
 
 class TestCombine:
     def test_the_energy_is_the_weighted_sum(self):
         first, second = references(Scripted([[LEFT, RIGHT]]), 7, 8)
         parts = {"a": (first, Schedule(0.25)), "b": (second, Schedule(4.0)), "c": (Brightness(), Schedule(7.0))}
-        seen = combine(parts).energy(2, 1)(pictures(seed=1), 0)
-        expected = sum(weight * seen.terms[name].energy for name, weight in (("a", 0.25), ("b", 4.0), ("c", 7.0)))
-        torch.testing.assert_close(seen.energy.detach(), expected)
+        observation = combine(parts).energy(2, 1)(pictures(seed=1), 0)
+        expected = sum(
+            weight * observation.terms[name].energy for name, weight in (("a", 0.25), ("b", 4.0), ("c", 7.0))
+        )
+        torch.testing.assert_close(observation.energy.detach(), expected)
 
     def test_a_combination_of_combinations_is_one(self):
         first, second = references(Scripted([[LEFT, RIGHT]]), 7, 8)
@@ -250,24 +254,24 @@ class TestCombine:
     @pytest.mark.parametrize(
         ("schedules", "message"),
         [
-            ([], "nothing is connected: connect at least one identity or guidance"),
-            ([Schedule(0.0), Schedule(0.0)], "all weights are 0, so there is nothing to guide: give at least one"),
-            ([Schedule(-1.0)], "weight of guidance_0 must be 0 or more, not -1.0"),
-            ([Schedule(float("nan"))], "weight of guidance_0 must be 0 or more, not nan"),
-            ([Schedule(start=-1)], "guidance_0 cannot start before iteration 0, at -1"),
+            ([], "nothing is connected"),
+            ([Schedule(0.0), Schedule(0.0)], "all weights are 0"),
+            ([Schedule(-1.0)], "guidance_0.*-1.0"),
+            ([Schedule(float("nan"))], "guidance_0.*nan"),
+            ([Schedule(start=-1)], "guidance_0.*-1"),
         ],
     )
-    def test_what_cannot_be_combined(self, schedules, message):
+    def test_what_cannot_be_combined_is_refused(self, schedules, message):
         with pytest.raises(ValueError, match=message):
             combine({f"guidance_{n}": (Brightness(), schedule) for n, schedule in enumerate(schedules)})
 
-    def test_masks_that_do_not_fit(self):
+    def test_masks_that_do_not_fit_are_refused(self):
         first, second = references(Scripted([[LEFT, RIGHT]]), 7, 8)
-        with pytest.raises(ValueError, match="the mask is empty: paint over where the identity belongs"):
+        with pytest.raises(ValueError, match="mask is empty.*identity"):
             replace(first, mask=torch.zeros(24, 24))
         wide = replace(first, mask=torch.ones(24, 48))
         for guidance in (wide, together(wide, second)):
-            with pytest.raises(ValueError, match="mask has 48 x 24 pixels and the picture 24 x 24.*the same shape"):
+            with pytest.raises(ValueError, match="mask.*48 x 24.*picture.*24 x 24"):
                 guidance.energy()(pictures(), 0)
         rounded = replace(first, mask=torch.ones(1000, 1016))
         assert rounded.energy(views=0)(pictures(), 0).found.all(), "sides are rounded to what a model draws"

@@ -69,9 +69,9 @@ def test_the_file_says_what_it_is(file):
     }
 
 
-def test_a_file_that_exists_is_kept(file):
+def test_a_file_that_exists_is_not_overwritten(file):
     before = file.read_bytes()
-    with pytest.raises(IdentityFileError, match="exists already.*another name"):
+    with pytest.raises(IdentityFileError, match="exists already"):
         save_identity(identity(matching="nearest"), file)
     assert file.read_bytes() == before
     assert list(file.parent.iterdir()) == [file]
@@ -85,9 +85,7 @@ def test_a_failed_write_leaves_nothing_behind(tmp_path):
 
 
 def test_another_discriminator_is_refused(file):
-    with pytest.raises(
-        IdentityFileError, match=r"encoded by first \(aaaaaaaa\).*here second \(bbbbbbbb\).*loader of first, or encode"
-    ):
+    with pytest.raises(IdentityFileError, match=r"first \(aaaaaaaa\).*second \(bbbbbbbb\)"):
         load_identity(file, discriminator("second", "b" * 64))
 
 
@@ -96,7 +94,7 @@ def test_a_renamed_discriminator_is_the_same(file):
 
 
 def test_another_input_size_is_refused(file):
-    with pytest.raises(IdentityFileError, match="with other settings: 8 x 8 pixels.*here first has 12 x 12"):
+    with pytest.raises(IdentityFileError, match="8 x 8.*12 x 12"):
         load_identity(file, discriminator(size=12))
 
 
@@ -117,7 +115,7 @@ def test_a_pickle_by_another_name_is_not_opened(tmp_path, protocol):
         torch.save({"embeddings": payload}, path)
     else:
         path.write_bytes(pickle.dumps({"embeddings": payload}, protocol))
-    with pytest.raises(IdentityFileError, match="me.safetensors is a pickle by another name.*it was not"):
+    with pytest.raises(IdentityFileError, match="me.safetensors.*pickle"):
         load_identity(path, discriminator())
     assert not payload.path.exists()
 
@@ -125,14 +123,14 @@ def test_a_pickle_by_another_name_is_not_opened(tmp_path, protocol):
 @pytest.mark.parametrize("length", [0, 4, 100, -1])
 def test_a_part_of_a_file_is_refused(file, length):
     file.write_bytes(file.read_bytes()[:length])
-    with pytest.raises(IdentityFileError, match="me.safetensors is no safetensors file, or only a part of one"):
+    with pytest.raises(IdentityFileError, match="me.safetensors.*part"):
         load_identity(file, discriminator())
 
 
 def test_a_header_that_points_past_the_end_is_refused(tmp_path):
     header = json.dumps({"embeddings": {"dtype": "F32", "shape": [1, 2**40], "data_offsets": [0, 2**42]}}).encode()
     (tmp_path / "me.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(16))
-    with pytest.raises(IdentityFileError, match="only a part of one"):
+    with pytest.raises(IdentityFileError, match="part"):
         load_identity(tmp_path / "me.safetensors", discriminator())
 
 
@@ -143,7 +141,7 @@ def test_a_file_that_is_not_there_is_named(tmp_path):
 
 def test_another_kind_of_safetensors_is_refused(tmp_path):
     save_file({"weight": torch.zeros(3)}, tmp_path / "lora.safetensors")
-    with pytest.raises(IdentityFileError, match="lora.safetensors is a safetensors file, but no identity"):
+    with pytest.raises(IdentityFileError, match="lora.safetensors.*no identity"):
         load_identity(tmp_path / "lora.safetensors", discriminator())
 
 
@@ -154,26 +152,26 @@ WITH_NAN = EMBEDDINGS.index_fill(1, torch.tensor([3]), torch.nan)
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"metadata": {"version": "3"}}, "version 3.*reads version 2; update the pack"),
-        ({"metadata": {"matching": "furthest"}}, "compares by 'furthest', which is none of mean, nearest"),
-        ({"embeddings": None, "weights": None}, "no embeddings and no weights"),
-        ({"crops": None}, "it has no crops"),
-        ({"embeddings": torch.ones(10)}, r"embeddings have the shape \(10,\)"),
-        ({"embeddings": torch.ones(())}, r"embeddings have the shape \(\)"),
-        ({"embeddings": torch.ones(0, 10)}, r"embeddings have the shape \(0, 10\)"),
-        ({"embeddings": torch.ones(3, 0)}, r"embeddings have the shape \(3, 0\)"),
-        ({"embeddings": WITH_NAN}, "embeddings have numbers that are nan or infinite"),
+        ({"metadata": {"version": "3"}}, "version 3.*version 2"),
+        ({"metadata": {"matching": "furthest"}}, "furthest.*mean, nearest"),
+        ({"embeddings": None, "weights": None}, "embeddings.*weights"),
+        ({"crops": None}, "crops"),
+        ({"embeddings": torch.ones(10)}, r"embeddings.* \(10,\)"),
+        ({"embeddings": torch.ones(())}, r"embeddings.* \(\)"),
+        ({"embeddings": torch.ones(0, 10)}, r"embeddings.* \(0, 10\)"),
+        ({"embeddings": torch.ones(3, 0)}, r"embeddings.* \(3, 0\)"),
+        ({"embeddings": WITH_NAN}, "embeddings.*nan"),
         ({"embeddings": torch.ones(3, 10)}, "no unit vectors"),
-        ({"embeddings": torch.ones(3, 10, dtype=torch.int64)}, "embeddings are torch.int64, and not fractions"),
-        ({"weights": torch.ones(2)}, r"weights have the shape \(2,\)"),
-        ({"weights": torch.tensor([1, torch.inf, 1])}, "weights have numbers that are nan or infinite"),
-        ({"weights": torch.tensor([1.0, -1.0, 0.0])}, "weights are below 0, or all 0"),
-        ({"weights": torch.zeros(3)}, "weights are below 0, or all 0"),
-        ({"crops": torch.zeros(3, 3, 8, 8)}, "crops are torch.float32, and not 8-bit"),
-        ({"crops": torch.zeros(2, 3, 8, 8, dtype=torch.uint8)}, r"crops have the shape \(2, 3, 8, 8\)"),
-        ({"crops": torch.zeros(3, 4, 8, 8, dtype=torch.uint8)}, r"crops have the shape \(4, 8, 8\)"),
-        ({"query": torch.zeros(3)}, r"query have the shape \(3,\)"),
-        ({"query": torch.full((3, 4), torch.inf)}, "query have numbers that are nan or infinite"),
+        ({"embeddings": torch.ones(3, 10, dtype=torch.int64)}, "embeddings.*torch.int64"),
+        ({"weights": torch.ones(2)}, r"weights.* \(2,\)"),
+        ({"weights": torch.tensor([1, torch.inf, 1])}, "weights.*nan or infinite"),
+        ({"weights": torch.tensor([1.0, -1.0, 0.0])}, "weights.*below 0, or all 0"),
+        ({"weights": torch.zeros(3)}, "weights.*below 0, or all 0"),
+        ({"crops": torch.zeros(3, 3, 8, 8)}, "crops.*torch.float32"),
+        ({"crops": torch.zeros(2, 3, 8, 8, dtype=torch.uint8)}, r"crops.* \(2, 3, 8, 8\)"),
+        ({"crops": torch.zeros(3, 4, 8, 8, dtype=torch.uint8)}, r"crops.* \(4, 8, 8\)"),
+        ({"query": torch.zeros(3)}, r"query.* \(3,\)"),
+        ({"query": torch.full((3, 4), torch.inf)}, "query.*nan"),
     ],
 )
 def test_a_damaged_identity_is_refused(forge, changes, message):

@@ -100,11 +100,11 @@ def test_settings_that_cannot_work(settings):
 
 def test_a_network_that_mixes_images_is_refused():
     mixing = discriminator(nn.Flatten(start_dim=0), name="mixer")
-    with pytest.raises(ValueError, match="mixer.*embed each alone"):
+    with pytest.raises(ValueError, match="mixer"):
         mixing.embed(images(2, 16, 16))
 
 
-def test_identity_of_several_references():
+def test_an_identity_of_more_than_one_reference():
     toy, references = discriminator(), images(3)
     identity = encode_identity(toy, references)
     assert identity.crops.shape == (3, 3, 16, 16)
@@ -115,21 +115,23 @@ def test_identity_of_several_references():
 
 def test_energy_is_a_hundred_times_one_minus_the_cosine():
     reference = images(1)
-    seen = guidance(reference).energy(views=0)(torch.cat([reference, images(1, seed=2)]), 0)
-    assert seen.energy[0].item() == pytest.approx(0, abs=1e-10) and seen.similarity[0].item() == pytest.approx(1)
-    torch.testing.assert_close(seen.energy, 100 * (1 - seen.similarity))
+    observation = guidance(reference).energy(views=0)(torch.cat([reference, images(1, seed=2)]), 0)
+    assert observation.energy[0].item() == pytest.approx(0, abs=1e-10) and observation.similarity[
+        0
+    ].item() == pytest.approx(1)
+    torch.testing.assert_close(observation.energy, 100 * (1 - observation.similarity))
 
 
 def test_views_change_the_energy_and_not_the_similarity():
     image, toy = images(), discriminator()
     identity = encode_identity(toy, images(1, seed=2))
     plain = IdentityGuidance(identity, toy).energy(views=0)(image, 7)
-    seen = IdentityGuidance(identity, toy).energy(views=3, seed=4)(image.requires_grad_(), 7)
-    torch.testing.assert_close(seen.similarity, plain.similarity)
-    assert not seen.similarity.requires_grad
+    observation = IdentityGuidance(identity, toy).energy(views=3, seed=4)(image.requires_grad_(), 7)
+    torch.testing.assert_close(observation.similarity, plain.similarity)
+    assert not observation.similarity.requires_grad
     by_view = toy.embed(Views(3, seed=4)(toy.crop(image, first(toy.locate(image))).detach(), 7)) @ identity.embedding
-    torch.testing.assert_close(seen.energy, 100 * (1 - (by_view[0:2] + by_view[2:4] + by_view[4:6]) / 3))
-    assert (seen.energy - plain.energy).abs().min() > 1e-3
+    torch.testing.assert_close(observation.energy, 100 * (1 - (by_view[0:2] + by_view[2:4] + by_view[4:6]) / 3))
+    assert (observation.energy - plain.energy).abs().min() > 1e-3
 
 
 def test_guided_samples_do_not_influence_each_other_through_views():
@@ -139,8 +141,8 @@ def test_guided_samples_do_not_influence_each_other_through_views():
         return list(solve(pushed_together(), torch.sigmoid, energy, z0, iterations=5))[-1]
 
     z0, others = images(3, 24, 24, seed=3), images(3, 24, 24, seed=4)
-    together, alone = run(z0), run(z0[:1])
-    torch.testing.assert_close(together.latent[:1], alone.latent, atol=1e-10, rtol=0)
+    together, single = run(z0), run(z0[:1])
+    torch.testing.assert_close(together.latent[:1], single.latent, atol=1e-10, rtol=0)
     others[1] = z0[1]
     torch.testing.assert_close(run(others).latent[1], together.latent[1], atol=1e-10, rtol=0)
     assert (together.similarity > energy(torch.sigmoid(z0), 0).similarity).all()
@@ -150,17 +152,17 @@ def test_guided_samples_do_not_influence_each_other_through_views():
     ("bad", "message"),
     [
         ([], "no reference image"),
-        ([torch.rand(2, 32, 32)], "must be grey, RGB or RGBA"),
-        ([torch.rand(32, 32, 3)], "must be grey, RGB or RGBA"),
-        ([torch.rand(3, 32)], "must be grey, RGB or RGBA"),
-        ([torch.rand(3, 7, 32)], "only 32 x 7 pixels; use one of at least 8 x 8"),
-        ([torch.rand(3, 1, 1)], "only 1 x 1 pixels"),
-        ([torch.rand(3, 9, 9), torch.full((3, 9, 9), torch.nan)], "image 2 of 2 has pixels that are nan"),
+        ([torch.rand(2, 32, 32)], "grey, RGB or RGBA"),
+        ([torch.rand(32, 32, 3)], "grey, RGB or RGBA"),
+        ([torch.rand(3, 32)], "grey, RGB or RGBA"),
+        ([torch.rand(3, 7, 32)], "32 x 7.*8 x 8"),
+        ([torch.rand(3, 1, 1)], "1 x 1"),
+        ([torch.rand(3, 9, 9), torch.full((3, 9, 9), torch.nan)], "image 2 of 2.*nan"),
         ([torch.randint(0, 255, (3, 9, 9), dtype=torch.uint8)], "whole numbers"),
-        ([65535 * torch.rand(3, 9, 9)], "divide 8-bit values by 255, 16-bit ones by 65535"),
+        ([65535 * torch.rand(3, 9, 9)], "255.*65535"),
     ],
 )
-def test_images_that_show_nobody(bad, message):
+def test_images_that_cannot_be_references_are_refused(bad, message):
     with pytest.raises(ValueError, match=message):
         encode_identity(discriminator(), bad)
 
@@ -172,5 +174,5 @@ def test_pictures_of_every_kind_become_rgb():
     assert (grey[0] == grey[2]).all()
     transparent = torch.rand(4, 9, 9)
     transparent[3] = torch.arange(9) > 4
-    (seen,) = as_rgb([transparent], "picture")
-    assert (seen[:, :, :5] == 1).all() and (seen[:, :, 5:] == transparent[:3, :, 5:]).all()
+    (rgb,) = as_rgb([transparent], "picture")
+    assert (rgb[:, :, :5] == 1).all() and (rgb[:, :, 5:] == transparent[:3, :, 5:]).all()

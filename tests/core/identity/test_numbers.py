@@ -148,10 +148,10 @@ def test_numbers_of_16_and_64_bits_are_not(tmp_path, kind):
     torch.testing.assert_close(loaded.similarity(loaded.embeddings.float())[0], torch.tensor(1.0), atol=0.2, rtol=0)
 
 
-def test_many_references_are_embedded_as_each_alone():
+def test_many_references_are_embedded_as_one_by_one():
     many = encode_identity(discriminator(), references(2 * AT_ONCE + 3))
-    alone = torch.cat([encode_identity(discriminator(), [each]).embeddings for each in references(2 * AT_ONCE + 3)])
-    torch.testing.assert_close(many.embeddings, alone)
+    single = torch.cat([encode_identity(discriminator(), [each]).embeddings for each in references(2 * AT_ONCE + 3)])
+    torch.testing.assert_close(many.embeddings, single)
 
 
 def test_work_on_many_references_can_be_ended_between_any_two():

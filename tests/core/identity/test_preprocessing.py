@@ -28,7 +28,7 @@ def test_a_file_is_refused_under_other_settings_of_the_same_weights(tmp_path, se
     """With them the same picture is somebody else: 0.62 where 1 is due, in the report of this fault."""
     save_identity(identity(), tmp_path / "me.safetensors")
     other = discriminator(**settings)
-    with pytest.raises(IdentityFileError, match="other settings: .*mean 0.5, std 0.5.*Set the loader to the former"):
+    with pytest.raises(IdentityFileError, match="other settings.*mean 0.5, std 0.5"):
         load_identity(tmp_path / "me.safetensors", other)
     again = encode_identity(other, references(1))
     save_identity(again, tmp_path / "again.safetensors")
@@ -57,7 +57,7 @@ def test_a_file_of_the_first_version_is_refused_and_the_pack_is_not_blamed(tmp_p
         metadata = {name: each for name, each in file.metadata().items() if name != "preprocessing"}
     tensors = load_file(tmp_path / "me.safetensors")
     save_file(tensors, tmp_path / "old.safetensors", {**metadata, "version": "1"})
-    with pytest.raises(IdentityFileError, match="has version 1 .*encode the reference images again") as refused:
+    with pytest.raises(IdentityFileError, match="version 1.*encode") as refused:
         load_identity(tmp_path / "old.safetensors", discriminator())
     assert "update the pack" not in str(refused.value)
 
@@ -70,5 +70,5 @@ def test_identities_under_different_settings_are_not_told_apart_by_one_of_them()
     terms = {
         str(i): (IdentityGuidance(encode_identity(eye, references(1)), eye), Schedule()) for i, eye in enumerate(eyes)
     }
-    seen = combine(terms).energy(views=0)(references(1), 0)
-    assert all(term.similarity > 0.999 for term in seen.terms.values())
+    observation = combine(terms).energy(views=0)(references(1), 0)
+    assert all(term.similarity > 0.999 for term in observation.terms.values())

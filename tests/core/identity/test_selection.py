@@ -1,4 +1,4 @@
-"""Regions, and which of several is meant."""
+"""Regions, and which of them is meant."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ def test_the_one_that_is_meant(strategy, meant):
 
 def test_by_number():
     assert [select_region(FACES, "face", SIZE, strategy="index", index=i) for i in range(3)] == [0, 1, 2]
-    with pytest.raises(ValueError, match=r"no face number 3; found were number 0 at \(150, 50\), 60 pixels wide"):
+    with pytest.raises(ValueError, match=r"no face number 3.*number 0 at \(150, 50\)"):
         select_region(FACES, "face", SIZE, strategy="index", index=3)
 
 
 def test_only_wants_one():
     assert select_region([LEFT], "face", SIZE) == 0
-    with pytest.raises(ValueError, match="3 faces found, and none chosen: number 0 .*, number 2 .*paint a mask"):
+    with pytest.raises(ValueError, match="3 faces.*number 0 .*number 2"):
         select_region(FACES, "face", SIZE)
 
 
 def test_nothing_found():
-    with pytest.raises(ValueError, match="no face found; use a picture in which"):
+    with pytest.raises(ValueError, match="no face found"):
         select_region([], "face", SIZE, strategy="largest")
 
 
@@ -44,9 +44,9 @@ def test_a_mask_chooses():
     mask = torch.zeros(SIZE)
     mask[55:100, 0:60] = 1
     assert FACES[select_region(FACES, "face", SIZE, strategy="largest", mask=mask)] is LEFT
-    with pytest.raises(ValueError, match="the mask covers no face"):
+    with pytest.raises(ValueError, match="mask covers no face"):
         select_region(FACES, "face", SIZE, mask=torch.zeros(SIZE))
-    with pytest.raises(ValueError, match="mask has 100 x 200 pixels and the image 200 x 100"):
+    with pytest.raises(ValueError, match="mask.*100 x 200.*200 x 100"):
         select_region(FACES, "face", SIZE, mask=mask.T)
 
 
@@ -68,5 +68,5 @@ def test_boxes():
     mask = torch.zeros(10, 20)
     mask[3, 4] = mask[7, 15] = 1
     assert box_of(mask).box == (4, 3, 16, 8)
-    with pytest.raises(ValueError, match="the mask is empty"):
+    with pytest.raises(ValueError, match="mask is empty"):
         box_of(mask / 2)

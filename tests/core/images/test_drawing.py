@@ -30,7 +30,7 @@ def test_the_chosen_box_is_green_and_the_others_orange():
     assert (at(picture, 80, 60) == 0).all() and (at(picture, 180, 90) == 0).all()
 
 
-def test_the_chosen_one_lies_on_top():
+def test_the_chosen_box_is_drawn_last():
     regions = [Region((10, 10, 90, 90)), Region((10, 10, 90, 90))]
     for chosen in range(2):
         assert torch.equal(at(draw_regions(torch.zeros(3, 100, 100), regions, chosen), 89, 50), GREEN)
@@ -57,7 +57,7 @@ def test_lines_and_numbers_grow_with_the_picture(height, width):
         assert row.sum() == 8, "two lines of four pixels"
 
 
-def test_a_large_image_becomes_a_picture_to_look_at():
+def test_a_large_image_is_made_smaller():
     image = torch.zeros(3, 2000, 3000)
     picture = draw_regions(image, [Region((1500, 1000, 3000, 2000))])
     assert picture.shape == (3, round(LONGEST * 2 / 3), LONGEST)
@@ -65,7 +65,7 @@ def test_a_large_image_becomes_a_picture_to_look_at():
     assert not image.any()
 
 
-def test_pictures_of_several_sizes_become_one_batch():
+def test_pictures_of_different_sizes_become_one_batch():
     pictures = [torch.ones(3, 20, 40), torch.ones(3, 30, 10), torch.ones(3, 7, 7)]
     batch = on_one_size(pictures)
     assert batch.shape == (3, 3, 30, 40)
@@ -73,7 +73,7 @@ def test_pictures_of_several_sizes_become_one_batch():
     assert batch[2, :, :, 5:35].min() == 1 and batch[0, :, 5:25].min() == 1
 
 
-def test_regions_are_numbered_as_they_come_above_their_boxes():
+def test_regions_are_numbered_in_order_above_their_boxes():
     one, other = Region((10, 30, 50, 90)), Region((50, 30, 90, 90))
     first, second = (draw_regions(torch.zeros(3, 100, 100), regions) for regions in ([one, other], [other, one]))
     changed = (first != second).any(dim=0)
@@ -83,7 +83,7 @@ def test_regions_are_numbered_as_they_come_above_their_boxes():
 
 
 @pytest.mark.parametrize("references", [1, 3, 12])
-def test_an_identity_can_be_looked_at(references):
+def test_the_plot_of_an_identity_shows_embeddings_and_crops(references):
     embeddings = torch.nn.functional.normalize(torch.randn(references, 20, generator=rng()), dim=1)
     crops = torch.rand(references, 3, 16, 16, generator=rng())
     identity = Identity(Recogniser("toy", "", ""), embeddings, crops, torch.linspace(1, 0, references + 1)[:-1])
@@ -92,4 +92,4 @@ def test_an_identity_can_be_looked_at(references):
     turned = plot_identity(Identity(identity.recogniser, embeddings.flip(1), crops, identity.weights))
     assert turned.shape == plot.shape and (turned != plot).any(), "the strip shows the numbers"
     dark = plot_identity(Identity(identity.recogniser, embeddings, crops * 0, identity.weights))
-    assert dark.mean() < plot.mean(), "the crops are seen"
+    assert dark.mean() < plot.mean(), "the plot shows the crops"

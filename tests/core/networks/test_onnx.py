@@ -1,4 +1,4 @@
-"""Files become torch networks that agree with onnxruntime, or are refused in a user's words."""
+"""Files become torch networks that agree with onnxruntime, or are refused with advice."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def noise(batch, side):
     ("file", "one_by_one"),
     [({}, False), ({"batch": 1, "flat": (-1, 256)}, False), ({"batch": 1, "flat": (1, -1)}, True)],
 )
-def test_a_file_for_one_image_takes_several_at_once_where_it_can(tmp_path, file, one_by_one):
+def test_a_file_for_one_image_takes_a_batch_where_it_can(tmp_path, file, one_by_one):
     assert load_onnx(write(tmp_path / "toy.onnx", **file)).one_by_one == one_by_one
 
 
@@ -103,7 +103,7 @@ def test_frozen_and_differentiable(tmp_path):
 
 def test_input_size(tmp_path):
     assert input_size(write(tmp_path / "toy.onnx")) == 16
-    with pytest.raises(OnnxError, match="any size; set the input size"):
+    with pytest.raises(OnnxError, match="input size"):
         input_size(write(tmp_path / "free.onnx", side="side"))
 
 
@@ -115,24 +115,24 @@ def test_the_size_of_the_file_is_kept(tmp_path):
 @pytest.mark.parametrize(
     ("file", "message"),
     [
-        ({"rank": 3}, r"shape \(any, 3, 16\); a discriminator needs \(batch, 3, height, width\)"),
-        ({"channels": 1}, r"shape \(any, 1, 16, 16\)"),
-        ({"batch": 2}, "exactly 2 images"),
-        ({"operator": "Hamming"}, "operator that cannot be converted.*Hamming"),
+        ({"rank": 3}, r"\(any, 3, 16\).*\(batch, 3, height, width\)"),
+        ({"channels": 1}, r"\(any, 1, 16, 16\)"),
+        ({"batch": 2}, "2 images"),
+        ({"operator": "Hamming"}, "Hamming"),
         ({"outputs": 2}, "2 outputs"),
     ],
 )
-def test_files_that_are_no_discriminator(tmp_path, file, message):
+def test_files_that_are_no_discriminator_are_refused(tmp_path, file, message):
     with pytest.raises(OnnxError, match=message):
         load_onnx(write(tmp_path / "bad.onnx", **file))
 
 
-def test_a_damaged_file(tmp_path):
+def test_a_damaged_file_is_refused(tmp_path):
     path = write(tmp_path / "cut.onnx")
     whole = path.read_bytes()
     for length in (*range(0, len(whole) - 1, 97), len(whole) - 1, len(whole) - 4, len(whole) - 6):
         path.write_bytes(whole[:length])
-        with pytest.raises(OnnxError, match="cut.onnx is not an ONNX file, or only a part of one"):
+        with pytest.raises(OnnxError, match="cut.onnx.*part"):
             load_onnx(path)
     path.write_bytes(b"<html>not found</html>" * 50)
     with pytest.raises(OnnxError, match="not an ONNX file"):
@@ -144,7 +144,7 @@ def test_a_graph_that_contradicts_itself(tmp_path, lost):
     model = onnx.load(write(tmp_path / "bad.onnx"))
     getattr(model.graph.node[-1], lost)[0] = "nowhere"
     onnx.save(model, tmp_path / "bad.onnx")
-    with pytest.raises(OnnxError, match="bad.onnx contradicts itself"):
+    with pytest.raises(OnnxError, match="bad.onnx"):
         load_onnx(tmp_path / "bad.onnx")
 
 
@@ -172,7 +172,7 @@ def test_external_data_stays_in_its_folder(tmp_path):
         (folder / "link.bin").symlink_to(tmp_path / "secret.bin")
         locations.append("link.bin")
     for location in locations:
-        with pytest.raises(OnnxError, match="outside of its own folder"):
+        with pytest.raises(OnnxError, match="outside"):
             load_onnx(external(folder / "toy.onnx", location))
-    with pytest.raises(OnnxError, match="second file, lost.bin; put that next to it"):
+    with pytest.raises(OnnxError, match="lost.bin"):
         load_onnx(external(folder / "toy.onnx", "lost.bin"))

@@ -25,7 +25,7 @@ def test_it_has_a_row_for_each_iterate():
     assert np.isnan([made.residual[-1], made.contraction[0]]).all()
 
 
-def test_a_face_that_is_gone_has_no_last_similarity():
+def test_a_face_that_is_not_found_has_no_last_similarity():
     made = report()
     made.found[-1][0] = False
     first, second = made.text().splitlines()[1:]
@@ -33,14 +33,14 @@ def test_a_face_that_is_gone_has_no_last_similarity():
     assert f"{made.similarity[-1][1]:.3f} last" in second
 
 
-def test_warnings_stand_at_its_end_and_nothing_is_nothing():
+def test_its_text_ends_with_warnings_and_an_empty_report_says_so():
     made = report()
     made.warnings.append("the VAE broke")
     assert made.text().splitlines()[-1] == "the VAE broke"
     assert Report({}).text() == "nothing was drawn"
 
 
-def test_text_names_the_best_of_each_sample():
+def test_its_text_names_the_best_iteration_of_each_sample():
     made = report()
     lines = made.text().splitlines()
     assert lines[0].startswith("6 iterations in ") and len(lines) == 3
@@ -51,14 +51,14 @@ def test_text_names_the_best_of_each_sample():
     assert "diverging" in made.text().splitlines()[1] and "diverging" not in made.text().splitlines()[2]
 
 
-def test_the_best_is_no_prediction():
+def test_a_prediction_is_never_the_best():
     made = report(iterations=8, rule="single_pass")
     assert made.predicted == [False, *[True] * 5, False, False, False]
     made.similarity[3] = [1.0, 1.0]
     assert "1.000 best" not in made.text()
 
 
-def test_plot_draws_what_there_is():
+def test_the_plot_draws_reports_of_any_length():
     pictures = [plot_report(each) for each in (report(), report(0), report(0, 1), report(2, 12), Report({}))]
     for picture in pictures:
         assert picture.dtype == np.uint8 and picture.shape == (750, 750, 3)

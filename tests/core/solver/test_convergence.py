@@ -1,4 +1,4 @@
-"""When a fixed-point iteration has come to rest, and what that says of the way that is left."""
+"""When a fixed-point iteration counts as converged, and how far it may then be from its fixed point."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def run(**settings):
         ("anchored", 0.5, True),
     ],
 )
-def test_what_is_left_is_shorter_than_the_residual(rule, damping, soon):
+def test_the_distance_to_the_fixed_point_is_at_most_the_residual(rule, damping, soon):
     """Both offsets are -s H (z_K - c), so that z_K (I + 2 s H) = z_2 + 2 s H c at the fixed point."""
     scale = 0.45
     fixed = torch.linalg.solve(EYE + 2 * scale * HESSIAN, (Z0 + 2 + 2 * scale * CENTRE @ HESSIAN).T).T
@@ -45,7 +45,7 @@ def test_what_is_left_is_shorter_than_the_residual(rule, damping, soon):
     assert not settled(iterates[0]) and not settled(iterates[-1]), "the last iterate has no residual"
 
 
-def test_every_sample_counts():
+def test_it_has_not_settled_while_one_sample_moves():
     iterate = run(rule="adaptive", scale=0.45, iterations=60)[50]
     assert settled(iterate)
     iterate.residual[1] = iterate.latent[1].norm()

@@ -1,4 +1,4 @@
-"""The damping that finds itself: what it leaves alone, what it rescues, and its bounds."""
+"""The adaptive damping: where it changes nothing, where it makes the iteration converge, and its bounds."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def spectral_norm(matrix):
 
 
 @pytest.mark.parametrize("damping", [0.5, 0.3])
-def test_a_contraction_is_left_alone_to_the_bit(damping):
+def test_a_contraction_is_damped_as_given_to_the_bit(damping):
     flow = GaussianFlow(4, exact=True)
     settings = {"scale": 0.99 / spectral_norm(slopes(flow)[0]), "damping": damping, "iterations": 30}
     for plain, adaptive in zip(run(flow, "fixed_point", **settings), run(flow, "adaptive", **settings), strict=True):
@@ -49,7 +49,7 @@ def test_a_contraction_is_left_alone_to_the_bit(damping):
 
 
 @pytest.mark.parametrize("stiffness", [3.0, 10.0, 100.0])
-def test_it_arrives_where_the_given_damping_diverges(stiffness):
+def test_it_converges_where_the_given_damping_diverges(stiffness):
     flow = GaussianFlow(4, exact=True)
     matrix, rows, columns = slopes(flow)
     scale = stiffness / torch.linalg.eigvals(matrix).abs().max().item()
@@ -64,7 +64,7 @@ def test_it_arrives_where_the_given_damping_diverges(stiffness):
     assert (adaptive[20].residual < 0.1 * plain[50].residual).all()
 
 
-def test_the_plain_residual_of_fifty_iterations_on_a_curved_flow_in_twenty():
+def test_twenty_iterations_on_a_curved_flow_do_more_than_fifty_without_it():
     def residuals(rule):
         z0 = normal(3, 3, 4, 4, seed=7)
         return [each.residual for each in solve(CurvedFlow(), torch.sigmoid, CurvedEnergy(), z0, rule=rule, **settings)]
@@ -97,7 +97,7 @@ def test_a_step_that_overshoots_shortens_the_next_ten_and_is_forgotten_then():
     assert adapt(point, residual).tolist() == [0.5, 0.5]
 
 
-def test_noise_does_not_wear_it_out():
+def test_noisy_residuals_do_not_shrink_it_for_ever():
     """In 2000 dimensions, with noise as long as the residual where it comes to rest."""
     size = 2000
     slopes = torch.cat([torch.ones(size - 50), torch.logspace(0, 1.6, 50)]).double()
@@ -111,11 +111,11 @@ def test_noise_does_not_wear_it_out():
     assert (d - target).norm() < 0.2 * target.norm()
 
 
-def test_it_is_awake_when_an_energy_starts_late():
+def test_it_adapts_to_an_energy_that_starts_late():
     class Late(QuadraticEnergy):
         def __call__(self, image, iteration):
-            seen = super().__call__(image, iteration)
-            return replace(seen, energy=seen.energy * (iteration >= 12))
+            observation = super().__call__(image, iteration)
+            return replace(observation, energy=observation.energy * (iteration >= 12))
 
     energy, flow = Late(HESSIAN, CENTRE), GaussianFlow(4, exact=True)
     latents = [each.latent for each in solve(flow, flat_image, energy, Z0, rule="adaptive", scale=0.2, iterations=40)]

@@ -1,4 +1,4 @@
-"""The gradient with the graphs of some windows kept and the others run again."""
+"""The windowed gradient, with the graphs of the last windows held in memory and the other windows run again."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.helpers.scoped import SHAPES, Watched, picture, quadratic, start
 from tests.helpers.worlds import CurvedEnergy, CurvedFlow, GaussianFlow, normal
 
 WINDOWS = 4
-KEPT = range(WINDOWS + 1)
+GRAPH_WINDOWS = range(WINDOWS + 1)
 Z0 = normal(2, 3, 4, 4, seed=7)
 OFFSETS = [0.1 * normal(2, 3, 4, 4, seed=seed) for seed in range(WINDOWS)]
 
@@ -24,41 +24,41 @@ def decode(z):
     return torch.sigmoid(z)
 
 
-def difference(flow, decoder, energy, z0, offsets, kept):
+def difference(flow, decoder, energy, z0, offsets, graph_windows):
     """Of all that is returned, from the full graph's: the largest, relative to its size."""
     exact = full(flow, decoder, energy, z0, offsets, 0)
-    other = WindowedGradient(kept)(flow, decoder, energy, z0, offsets, 0)
+    other = WindowedGradient(graph_windows)(flow, decoder, energy, z0, offsets, 0)
     pairs = [*zip(exact[0], other[0], strict=True), (exact[1], other[1]), *zip(exact[3], other[3], strict=True)]
     assert not any(each.requires_grad for pair in pairs for each in pair)
     return max(((a - b).norm() / a.norm().clamp(min=1e-30)).item() for a, b in pairs)
 
 
-@pytest.mark.parametrize("kept", KEPT)
-def test_it_is_that_of_the_full_graph(kept):
-    assert difference(CurvedFlow(WINDOWS), decode, CurvedEnergy(), Z0, OFFSETS, kept) < 1e-10
+@pytest.mark.parametrize("graph_windows", GRAPH_WINDOWS)
+def test_it_gives_the_gradient_of_the_full_graph(graph_windows):
+    assert difference(CurvedFlow(WINDOWS), decode, CurvedEnergy(), Z0, OFFSETS, graph_windows) < 1e-10
 
 
-@pytest.mark.parametrize("kept", KEPT)
+@pytest.mark.parametrize("graph_windows", GRAPH_WINDOWS)
 @pytest.mark.parametrize("shape", SHAPES)
-def test_it_is_that_of_the_full_graph_where_energies_reach_parts(kept, shape):
+def test_energies_with_scopes_give_the_gradient_of_the_full_graph(graph_windows, shape):
     z0, offsets = start(shape)
     flow, energy = (
         Watched(GaussianFlow(WINDOWS, exact=False)),
         quadratic(GuidanceScope(), GuidanceScope((0.5, 1.0)), GuidanceScope((0.0, 0.5))),
     )
-    assert difference(flow, picture, energy, z0, offsets, kept) < 1e-10
+    assert difference(flow, picture, energy, z0, offsets, graph_windows) < 1e-10
 
 
-@pytest.mark.parametrize("kept", KEPT)
-def test_what_is_kept_is_not_run_again(kept):
+@pytest.mark.parametrize("graph_windows", GRAPH_WINDOWS)
+def test_windows_whose_graph_is_held_are_not_run_again(graph_windows):
     flow = Watched(CurvedFlow(WINDOWS))
-    WindowedGradient(kept)(flow, decode, CurvedEnergy(), Z0, OFFSETS, 0)
-    assert flow.ran == [*range(WINDOWS), *reversed(range(WINDOWS - kept))]
+    WindowedGradient(graph_windows)(flow, decode, CurvedEnergy(), Z0, OFFSETS, 0)
+    assert flow.ran == [*range(WINDOWS), *reversed(range(WINDOWS - graph_windows))]
     assert flow.pulled == [*reversed(range(WINDOWS))]
 
 
-@pytest.mark.parametrize("kept", KEPT)
-def test_no_more_graphs_than_that_are_alive_at_once(kept):
+@pytest.mark.parametrize("graph_windows", GRAPH_WINDOWS)
+def test_no_more_graphs_than_asked_for_are_in_memory_at_once(graph_windows):
     """By what autograd has saved and not freed, window by window."""
     alive, most = Counter(), [0]
 
@@ -76,21 +76,21 @@ def test_no_more_graphs_than_that_are_alive_at_once(kept):
             with torch.autograd.graph.saved_tensors_hooks(lambda saved: Held(k, saved), lambda held: held.tensor):
                 return super().step(k, z)
 
-    WindowedGradient(kept)(Flow(WINDOWS), decode, CurvedEnergy(), Z0, OFFSETS, 0)
-    assert most[0] == max(kept, 1)
+    WindowedGradient(graph_windows)(Flow(WINDOWS), decode, CurvedEnergy(), Z0, OFFSETS, 0)
+    assert most[0] == max(graph_windows, 1)
     assert set(alive.values()) == {0}
 
 
-@pytest.mark.parametrize("kept", [0, 2])
-def test_with_the_decoder_apart_it_is_the_same(kept):
-    exact = full(CurvedFlow(WINDOWS), decode, CurvedEnergy(), Z0, OFFSETS, 0)
-    other = WindowedGradient(kept, checkpoint_decoder=True)(CurvedFlow(WINDOWS), decode, CurvedEnergy(), Z0, OFFSETS, 0)
+@pytest.mark.parametrize("graph_windows", [0, 2])
+def test_a_checkpointed_decoder_gives_the_same_gradient(graph_windows):
+    arguments = CurvedFlow(WINDOWS), decode, CurvedEnergy(), Z0, OFFSETS, 0
+    exact, other = full(*arguments), WindowedGradient(graph_windows, checkpoint_decoder=True)(*arguments)
     for a, b in zip([*exact[0], *exact[3]], [*other[0], *other[3]], strict=True):
         assert (a - b).norm() <= 1e-10 * a.norm()
 
 
-@pytest.mark.parametrize("apart", [False, True])
-def test_apart_the_decoder_s_graph_is_gone_when_the_energy_looks(apart):
+@pytest.mark.parametrize("checkpointed", [False, True])
+def test_a_checkpointed_decoder_holds_no_graph_while_the_energy_runs(checkpointed):
     inside, alive = [], []
 
     def decoder(z):
@@ -102,8 +102,8 @@ def test_apart_the_decoder_s_graph_is_gone_when_the_energy_looks(apart):
         alive.append(inside[-1]() is not None)
         return CurvedEnergy()(image, number)
 
-    WindowedGradient(checkpoint_decoder=apart)(CurvedFlow(WINDOWS), decoder, energy, Z0, OFFSETS, 0)
-    assert alive == [not apart] and len(inside) == 1 + apart
+    WindowedGradient(checkpoint_decoder=checkpointed)(CurvedFlow(WINDOWS), decoder, energy, Z0, OFFSETS, 0)
+    assert alive == [not checkpointed] and len(inside) == 1 + checkpointed
 
 
 def test_the_solver_takes_any_gradient():

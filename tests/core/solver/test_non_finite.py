@@ -1,4 +1,4 @@
-"""nan and infinity: the network that gave them is named, and not the gradient."""
+"""Where nan or infinity appears, the error names the network that gave it."""
 
 from __future__ import annotations
 
@@ -33,40 +33,40 @@ def run(flow=None, decode=torch.sigmoid, energy=None, z0=Z0, **settings):
 @pytest.mark.parametrize(
     ("broken", "name"),
     [
-        ({"flow": Broken()}, "the model .* step 3 of 4"),
-        ({"decode": lambda z: z * torch.nan}, "the VAE"),
-        ({"energy": broken_energy}, "the recogniser"),
-        ({"z0": Z0 * torch.nan}, "the latent"),
+        ({"flow": Broken()}, "the model .*step 3"),
+        ({"decode": lambda z: z * torch.nan}, "VAE"),
+        ({"energy": broken_energy}, "recogniser"),
+        ({"z0": Z0 * torch.nan}, "latent"),
     ],
 )
-def test_the_network_is_named(broken, name, gradient, iterations):
-    with pytest.raises(NonFiniteError, match=f"iteration 0: {name}"):
+def test_the_error_names_the_network(broken, name, gradient, iterations):
+    with pytest.raises(NonFiniteError, match=f"iteration 0.*{name}"):
         run(**broken, gradient=gradient, iterations=iterations, loss_scale=4.0)
 
 
-def test_a_later_iteration_is_numbered():
+def test_the_error_names_the_iteration():
     def decode(z):
         calls.append(1)
         return torch.sigmoid(z) * (torch.nan if len(calls) == 3 else 1)
 
     calls = []
-    with pytest.raises(NonFiniteError, match="iteration 2: the VAE"):
+    with pytest.raises(NonFiniteError, match="iteration 2.*VAE"):
         run(decode=decode, iterations=5)
 
 
-def test_of_a_weighted_sum_the_term_is_named():
+def test_the_error_names_the_term_of_a_weighted_sum():
     energies = {"person": CurvedEnergy(), "dog": broken_energy}
     members = [NamedEnergy(name, energy) for name, energy in energies.items()]
-    with pytest.raises(NonFiniteError, match="recogniser of dog"):
+    with pytest.raises(NonFiniteError, match="dog"):
         run(energy=WeightedSum(members, {name: Schedule() for name in energies}, ["person"]))
 
 
-def test_on_the_way_of_a_single_pass():
-    with pytest.raises(NonFiniteError, match="the VAE"):
+def test_a_single_pass_names_the_network_too():
+    with pytest.raises(NonFiniteError, match="VAE"):
         run(rule="single_pass", decode=lambda z: z * torch.nan)
 
 
-def test_a_gradient_that_overflows_is_not_the_network():
+def test_a_gradient_that_overflows_is_an_error_of_its_own():
     class Steep(torch.autograd.Function):
         @staticmethod
         def forward(ctx, x):
@@ -76,5 +76,5 @@ def test_a_gradient_that_overflows_is_not_the_network():
         def backward(ctx, gradient):
             return gradient * torch.inf
 
-    with pytest.raises(NonFiniteGradientError, match="the gradient became"):
+    with pytest.raises(NonFiniteGradientError, match="gradient"):
         run(decode=lambda z: torch.sigmoid(Steep.apply(z)))

@@ -35,7 +35,7 @@ class Counted(CurvedFlow):
 
 
 @pytest.mark.parametrize(("rule", "evaluations"), EVALUATIONS.items())
-def test_no_known_end_is_computed_again(rule, evaluations):
+def test_an_iteration_computes_no_window_end_that_is_known(rule, evaluations):
     flow, before = Counted(), []
     for _ in solve(flow, torch.sigmoid, CurvedEnergy(), Z0, rule=rule, scale=0.3, iterations=6):
         before.append(flow.calls)
@@ -75,7 +75,7 @@ def test_a_pinned_flow_has_the_jacobian_of_the_flow():
         assert path.flow.step(1, z) is ends[1]
 
 
-def test_a_rule_is_a_class_and_a_line():
+def test_the_registry_holds_the_rules_by_name_the_default_first():
     assert RULES["fully_anchored"] is FullyAnchored and list(RULES)[0] == "accumulated"
     assert [name for name, rule in RULES.items() if rule.clips] == [
         "accumulated",

@@ -1,4 +1,4 @@
-"""Guidance on the way: its closed form in an affine world, what it costs, and what its predictions count."""
+"""Guidance on the way: its closed form in an affine world, what it costs, and its predictions are never the best."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_it_costs_two_trajectories_without_autograd_and_a_decode_for_each_update
     assert iterates[-1].residual.isnan().all() and not iterates[-2].residual.isnan().any()
 
 
-def test_predictions_are_called_so_and_are_not_the_best():
+def test_predictions_are_marked_and_are_never_the_best():
     """Three updates in each of the first two windows, two in the others: iterates 1 to 7 come before the last one."""
     flow = CurvedFlow()
     iterates = run(flow, torch.sigmoid, CurvedEnergy(), CURVED, scale=0.5, iterations=10)
@@ -91,7 +91,7 @@ def test_predictions_are_called_so_and_are_not_the_best():
 
 
 @pytest.mark.parametrize(
-    ("updates", "windows", "last", "shares"),
+    ("updates", "windows", "last", "counts"),
     [
         (20, 4, True, [5, 5, 5, 5]),
         (10, 4, True, [3, 3, 2, 2]),
@@ -100,10 +100,10 @@ def test_predictions_are_called_so_and_are_not_the_best():
         (3, 1, True, [3]),
     ],
 )
-def test_updates_are_shared_out(updates, windows, last, shares):
-    assert divide(updates, windows, last=last) == shares
+def test_updates_are_divided_evenly_and_the_first_windows_get_the_remainder(updates, windows, last, counts):
+    assert divide(updates, windows, last=last) == counts
 
 
-def test_a_flow_that_cannot_foresee_its_end():
-    with pytest.raises(TypeError, match="foresee its end.*choose another update rule"):
+def test_a_flow_that_cannot_foresee_its_end_is_refused():
+    with pytest.raises(TypeError, match="foresee.*single_pass"):
         run(MinimalFlow())

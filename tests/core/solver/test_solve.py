@@ -78,7 +78,7 @@ class Unweighted(CurvedFlow):
 
 @pytest.mark.parametrize("gradient", EXACT)
 @pytest.mark.parametrize(("rule", "flow"), [("accumulated", CurvedFlow()), ("fully_anchored", Unweighted())])
-def test_it_is_the_published_update(rule, flow, gradient):
+def test_it_makes_the_published_update(rule, flow, gradient):
     _, _, _, g = windowed(flow, decode, CurvedEnergy(), Z0, [torch.zeros_like(Z0)] * 4, 0)
     lengths = torch.stack([each.flatten(1).norm(dim=1) for each in g[:-1]])
     assert (lengths > 1).any() and (lengths < 1).any()  # else the clip would not be tested
@@ -94,13 +94,13 @@ def test_it_is_the_published_update(rule, flow, gradient):
 
 def test_gradients_agree_with_each_other_and_with_finite_differences():
     flow, offsets = CurvedFlow(), list(0.3 * normal(4, *Z0.shape, seed=8))
-    *seen, by_window = windowed(flow, decode, CurvedEnergy(), Z0, offsets, 0)
-    *also_seen, at_once = full(flow, decode, CurvedEnergy(), Z0, offsets, 0)
+    *observed, by_window = windowed(flow, decode, CurvedEnergy(), Z0, offsets, 0)
+    *also_observed, at_once = full(flow, decode, CurvedEnergy(), Z0, offsets, 0)
     torch.testing.assert_close(by_window, at_once, atol=1e-10, rtol=0)
-    torch.testing.assert_close(seen[0], also_seen[0], atol=1e-12, rtol=0)
+    torch.testing.assert_close(observed[0], also_observed[0], atol=1e-12, rtol=0)
     with torch.no_grad():
         direction, h = normal(*Z0.shape, seed=9), 1e-5
-        for k, (z, g) in enumerate(zip(seen[0], by_window, strict=True)):
+        for k, (z, g) in enumerate(zip(observed[0], by_window, strict=True)):
             energies = []
             for end in (z + h * direction, z - h * direction):
                 for later in range(k, 4):
@@ -120,8 +120,8 @@ def test_both_exact_gradients_give_the_same_iterates(rule):
 def test_samples_do_not_influence_each_other(rule):
     together = run(rule=rule, scale=0.3, iterations=6)
     for sample in range(len(Z0)):
-        alone = run(rule=rule, scale=0.3, iterations=6, z0=Z0[sample : sample + 1])
-        for a, b in zip(together, alone, strict=True):
+        single = run(rule=rule, scale=0.3, iterations=6, z0=Z0[sample : sample + 1])
+        for a, b in zip(together, single, strict=True):
             mine = [x[sample : sample + 1] if isinstance(x, torch.Tensor) else x for x in astuple(a)]
             torch.testing.assert_close(mine, list(astuple(b)), atol=1e-10, rtol=0, equal_nan=True)
 
@@ -146,14 +146,14 @@ class NoAutograd(CurvedFlow):
         return super().step(k, z)
 
 
-def test_no_iteration_needs_no_autograd():
+def test_zero_iterations_run_without_autograd():
     (only,) = run(NoAutograd(), iterations=0)
     assert torch.equal(only.latent, run(iterations=1)[0].latent)
 
 
 @pytest.mark.parametrize("gradient", GRADIENTS)
 @pytest.mark.parametrize("rule", RULES)
-def test_nothing_is_left_behind(rule, gradient):
+def test_no_graph_or_gradient_outlives_an_iterate(rule, gradient):
     """Between iterates: no graph alive, the caller's grad mode as it was, no gradient in a parameter."""
     alive = []
 
@@ -175,8 +175,8 @@ def test_nothing_is_left_behind(rule, gradient):
 
 def test_saturated_clip_is_not_called_diverging():
     def loud(image, iteration):
-        seen = CurvedEnergy()(image, iteration)
-        return Observation(1000 * seen.energy, seen.similarity)
+        observation = CurvedEnergy()(image, iteration)
+        return Observation(1000 * observation.energy, observation.similarity)
 
     iterates = run(scale=0.1, iterations=10, energy=loud)
     torch.testing.assert_close(iterates[5].contraction, torch.ones(3, dtype=torch.float64))
@@ -195,14 +195,14 @@ def test_energy_is_told_the_iteration():
 
 
 @pytest.mark.parametrize("gradient", EXACT)
-def test_a_lost_gradient_names_its_window(gradient):
+def test_a_non_finite_gradient_names_its_window(gradient):
     class Broken(CurvedFlow):
         def step(self, k, z):
             return super().step(k, z) + ((0 * z).sqrt() if k == 1 else 0)
 
-    with pytest.raises(NonFiniteGradientError, match="iteration 0.*step 2 of 4"):
+    with pytest.raises(NonFiniteGradientError, match="iteration 0.*step 2"):
         run(Broken(), gradient=gradient)
-    with pytest.raises(NonFiniteGradientError, match="the decoder or the energy"):
+    with pytest.raises(NonFiniteGradientError, match="decoder or the energy"):
         run(decode=lambda z: decode(z) + (0 * z).sqrt(), gradient=gradient)
 
 
@@ -214,16 +214,16 @@ def half(z):
 @pytest.mark.parametrize("gradient", GRADIENTS)
 def test_the_loss_scale_keeps_small_gradients(gradient):
     def tiny(image, number):
-        seen = CurvedEnergy()(image, number)
-        return Observation(1e-9 * seen.energy, seen.similarity)
+        observation = CurvedEnergy()(image, number)
+        return Observation(1e-9 * observation.energy, observation.similarity)
 
     states = {"gradient": gradient, "scale": 1e9, "iterations": 3, "clip": False}
     exact = run(energy=tiny, **states)
     assert torch.equal(run(energy=tiny, loss_scale=2.0**12, **states)[-1].latent, exact[-1].latent)
     moved = (exact[-1].latent - exact[0].latent).norm()
-    lost, kept = (run(decode=half, energy=tiny, loss_scale=s, **states)[-1].latent for s in (1.0, 2.0**12))
+    lost, saved = (run(decode=half, energy=tiny, loss_scale=s, **states)[-1].latent for s in (1.0, 2.0**12))
     assert (lost - exact[-1].latent).norm() > 0.3 * moved
-    assert (kept - exact[-1].latent).norm() < 0.05 * moved
+    assert (saved - exact[-1].latent).norm() < 0.05 * moved
 
 
 @pytest.mark.parametrize("gradient", GRADIENTS)
@@ -235,15 +235,15 @@ def test_a_loss_scale_that_overflows_is_halved_and_the_iterate_repeated(gradient
         run(decode=lambda z: decode(z) + (0 * z).sqrt(), gradient=gradient, loss_scale=8.0)
 
 
-def test_a_cut_gradient_is_named():
+def test_the_error_names_what_cuts_the_gradient():
     class Cut(CurvedFlow):
         def step(self, k, z):
             return super().step(k, z.detach()).detach() if k == 2 else super().step(k, z)
 
-    with pytest.raises(RuntimeError, match="step 3 of the flow cannot be differentiated"):
+    with pytest.raises(RuntimeError, match="step 3"):
         run(Cut())
     for gradient in GRADIENTS:
-        with pytest.raises(RuntimeError, match="the decoder or the energy cannot be differentiated"):
+        with pytest.raises(RuntimeError, match="decoder or the energy"):
             run(decode=lambda z: decode(z.detach()), gradient=gradient)
 
 
@@ -252,19 +252,19 @@ def test_a_cut_gradient_is_named():
     [
         (
             {"rule": "magic"},
-            "choose one of accumulated, .*unanchored",
+            "accumulated, .*unanchored",
         ),
-        ({"gradient": "magic"}, "choose one of windowed, full, straight"),
+        ({"gradient": "magic"}, "windowed, full, straight"),
         ({"iterations": -1}, "0 or more"),
         ({"damping": 0.0}, "above 0"),
         ({"damping": 1.5}, "at most 1"),
-        ({"flow": MinimalFlow(), "rule": "unanchored"}, "choose another update rule"),
-        ({"flow": MinimalFlow(), "last_offset": False}, "use more steps"),
-        ({"rule": "fully_anchored", "last_offset": False}, "by the last offset alone"),
-        ({"loss_scale": 0.5}, "loss scale must be 1 or more"),
+        ({"flow": MinimalFlow(), "rule": "unanchored"}, "unanchored"),
+        ({"flow": MinimalFlow(), "last_offset": False}, "more steps"),
+        ({"rule": "fully_anchored", "last_offset": False}, "last offset"),
+        ({"loss_scale": 0.5}, "loss scale"),
     ],
 )
-def test_settings_that_cannot_work(settings, message):
+def test_settings_that_cannot_work_are_refused(settings, message):
     with pytest.raises((ValueError, TypeError), match=message):
         run(**settings)
 
@@ -282,7 +282,7 @@ def test_half_precision_norms_do_not_overflow():
     torch.testing.assert_close(first.residual, torch.ones(1), atol=1e-2, rtol=0)
 
 
-def test_best_is_kept_for_each_sample():
+def test_the_best_is_chosen_for_each_sample():
     def iterate(number, *similarity):
         image = torch.full((2, 3, 1, 1), float(number))
         nothing = torch.zeros(2)
@@ -299,7 +299,7 @@ def test_best_is_kept_for_each_sample():
     assert best.latent[:, 0, 0, 0].tolist() == [11, 12]
 
 
-def test_what_begins_later_is_measured_by_how_it_began():
+def test_divergence_is_measured_from_the_first_residual_that_is_not_zero():
     """Its residual rises from 0, falls, and then grows a little: that is not divergence."""
 
     pull = [0.0, 10.0, 3.0, 3.1, 3.2, 3.3, 11.0, 12.0, 13.0]

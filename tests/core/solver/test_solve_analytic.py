@@ -29,7 +29,7 @@ def spectral_radius(matrix):
     return torch.linalg.eigvals(matrix).abs().max().item()
 
 
-def test_the_gaussian_world_is_right():
+def test_the_gaussian_flow_has_its_closed_form():
     flow = GaussianFlow(1, exact=True)
     matrix, shift = flow.affine[0]
     torch.testing.assert_close(matrix @ matrix.T, flow.covariance)  # N(0, I) becomes N(m, S)
@@ -40,7 +40,7 @@ def test_the_gaussian_world_is_right():
 
 @pytest.mark.parametrize(("windows", "exact"), FLOWS)
 @pytest.mark.parametrize("weight", [1.0, 0.7])
-def test_fixed_point_is_reached_at_the_predicted_rate(windows, exact, weight):
+def test_the_fixed_point_iteration_converges_at_the_predicted_rate(windows, exact, weight):
     flow = GaussianFlow(windows, exact, weight)
     matrix, vector, columns = stacked(flow)
     lipschitz = torch.linalg.matrix_norm(matrix, 2).item()
@@ -103,8 +103,9 @@ def test_anchored_fixed_point_is_the_proximal_point():
 
 
 @pytest.mark.parametrize(("windows", "exact"), FLOWS)
-def test_noise_descends_on_the_initial_noise(windows, exact):
-    flow = GaussianFlow(windows, exact)
+@pytest.mark.parametrize("weight", [1.0, 0.7])
+def test_noise_descends_on_the_initial_noise_whatever_the_weights_of_windows(windows, exact, weight):
+    flow = GaussianFlow(windows, exact, weight)
     p = flow.downstream(0)
     slope = 0.5 * p.T @ HESSIAN @ p
     lowest = torch.linalg.solve(p, (CENTRE - flow.end(torch.zeros_like(Z0))).T).T
@@ -153,7 +154,7 @@ def test_unanchored_follows_its_affine_recursion(windows, exact, gradient):
         stack = new
 
 
-def test_no_last_offset_leaves_the_last_window_alone():
+def test_without_a_last_offset_the_last_window_is_unguided():
     flow = GaussianFlow(4, exact=True)
     matrix, vector, columns = (each[..., : 3 * SIZE] for each in stacked(flow))
     matrix, vector, scale = matrix[: 3 * SIZE], vector[:, : 3 * SIZE], 0.3

@@ -33,7 +33,7 @@ def test_it_is_exact_for_a_flow_that_only_shifts():
 
 
 @pytest.mark.parametrize("exact", [True, False])
-def test_its_error_keeps_the_stated_bound(exact):
+def test_its_error_stays_within_the_stated_bound(exact):
     flow = GaussianFlow(4, exact)
     eye = torch.eye(SIZE, dtype=torch.float64)
     nearness = max(torch.linalg.matrix_norm(matrix - eye, 2).item() for matrix, _ in flow.affine)
@@ -61,7 +61,7 @@ def test_no_window_runs_under_autograd():
     assert (energies[-1] < energies[0]).all()
 
 
-def test_a_reach_is_kept():
+def test_a_scope_confines_it_like_the_exact_gradient():
     """An energy in the first half of the windows and under a mask, and another in all of them: as the exact one."""
     flow = MinimalFlow(lambda k, z: z + SHIFTS[k].view(3, 2, 2), windows=4)
     half = GuidanceScope((0.0, 0.5), (torch.tensor([[1.0, 0.0], [0.5, 0.0]]),))

@@ -37,10 +37,10 @@ def test_a_tiny_model_runs(tiny):
     assert "| tiny | 64 | fp32 | KL | windowed |" in real_sizes.table([{**key, **row}])
 
 
-def test_a_small_vae_and_the_positive_prompt_alone_take_less(tiny):
-    exact, small, positive = tiny(gradient="full"), tiny(gradient="full", vae="TAESD"), tiny(gradient="conditional")
-    assert positive["setting"] == "full"
-    for row in (small, positive):
+def test_a_small_vae_and_a_gradient_through_the_conditional_take_less(tiny):
+    exact, small, conditional = tiny(gradient="full"), tiny(gradient="full", vae="TAESD"), tiny(gradient="conditional")
+    assert conditional["setting"] == "full"
+    for row in (small, conditional):
         assert row["flops"] < exact["flops"] and row["peak_bytes"] < exact["peak_bytes"]
     assert small["weights_bytes"] < exact["weights_bytes"]
 
@@ -52,7 +52,7 @@ def test_the_full_gradient_takes_more_memory_and_fewer_operations(tiny):
     assert "not_run" in full and "seconds" not in full
 
 
-def test_a_card_decides_what_auto_keeps(tiny):
+def test_the_memory_of_a_card_decides_the_gradient_of_auto(tiny):
     small, large = tiny(gradient="auto", card=0.0), tiny(gradient="auto", card=24.0)
     assert (small["setting"], large["setting"]) == ("checkpointed", "full")
     assert small["peak_bytes"] < large["peak_bytes"]
@@ -60,7 +60,7 @@ def test_a_card_decides_what_auto_keeps(tiny):
     assert "| KL | auto: full (24 GiB) |" in real_sizes.table([{**key, **large}])
 
 
-def test_what_does_not_fit_is_said_and_not_run(tiny, monkeypatch):
+def test_what_does_not_fit_is_recorded_and_not_run(tiny, monkeypatch):
     monkeypatch.setattr(real_sizes, "SPARE", 1e9)
     row = tiny(rate=1e15)
     assert "GiB" in row["not_run"] and "seconds" not in row

@@ -27,8 +27,8 @@ def random_weights(network):
     norms = {name for name, module in network.named_modules() if "Norm" in type(module).__name__}
     state = {}
     for name, weight in network.state_dict().items():
-        spread = 0.5 / max(weight[0].numel(), 1) ** 0.5 if weight.ndim > 1 else 0.02
-        state[name] = spread * block.repeat(weight.numel() // len(block) + 1)[: weight.numel()].view(weight.shape)
+        scale = 0.5 / max(weight[0].numel(), 1) ** 0.5 if weight.ndim > 1 else 0.02
+        state[name] = scale * block.repeat(weight.numel() // len(block) + 1)[: weight.numel()].view(weight.shape)
         if name.removesuffix(".weight") in norms:
             state[name] += 1
     return state

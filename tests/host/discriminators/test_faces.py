@@ -147,7 +147,7 @@ class TestLoad:
         ]
         assert embeddings[0] @ embeddings[1] > 0.99
 
-    def test_the_threshold_reaches_the_detector(self, load):
+    def test_the_threshold_is_the_detectors(self, load):
         assert load(detection_threshold=0.8).threshold == 0.8
 
     @pytest.mark.parametrize("file", [DETECTOR, RECOGNISER])
@@ -166,10 +166,10 @@ class TestLoad:
         model = onnx.load(path, load_external_data=False)
         model.graph.initializer[0].external_data[0].value = "../weights.bin"
         onnx.save(model, path)
-        with pytest.raises(ValueError, match=f"{RECOGNISER} reads weights from outside of its own folder"):
+        with pytest.raises(ValueError, match=f"{RECOGNISER} .*outside"):
             load()
 
-    def test_an_operator_that_nobody_knows(self, load, models):
+    def test_an_unknown_operator_is_named(self, load, models):
         node = helper.make_node("Riddle", ["x"], ["pooled"], domain="nobody.knows")
         write_recogniser(models / "small" / RECOGNISER, first=node)
         with pytest.raises(ValueError, match=f"{RECOGNISER}.*Riddle"):
@@ -188,16 +188,14 @@ class TestLoad:
 
 class TestEncode:
     def test_six_faces_and_none_chosen(self, encode, group):
-        with pytest.raises(
-            ValueError, match="6 faces found, and none chosen: number 0 at .*number 5 at .*paint a mask"
-        ):
+        with pytest.raises(ValueError, match="6 faces.*number 0 at .*number 5 at"):
             encode(group)
 
     def test_no_face(self, encode, group):
         noise = torch.rand(1, 256, 256, 3, generator=torch.Generator().manual_seed(0))
-        with pytest.raises(ValueError, match="the reference image: no face found.*64 pixels wide.*detection threshold"):
+        with pytest.raises(ValueError, match="reference image.*no face.*64 pixels"):
             encode(noise)
-        with pytest.raises(ValueError, match="reference image 2 of 2: no face found"):
+        with pytest.raises(ValueError, match="reference image 2 of 2.*no face"):
             encode([one_face(group), torch.zeros(1, 9, 9, 3)])
 
     @pytest.mark.parametrize(
@@ -205,15 +203,15 @@ class TestEncode:
     )
     def test_one_of_six(self, encode, group, which, centre):
         identity, crops, boxes = encode(group, which=which).result
-        [seen] = identity.identity.references
-        assert len(seen.regions) == 6 and seen.chosen.centre == pytest.approx(centre, abs=6)
+        [reference] = identity.identity.references
+        assert len(reference.regions) == 6 and reference.chosen.centre == pytest.approx(centre, abs=6)
         assert crops.shape == (1, 112, 112, 3) and boxes.shape == (1, 709, 1024, 3)
 
     def test_the_number_in_the_boxes_picture_is_the_index(self, encode, group):
         for index in range(6):
-            [seen] = encode(group, which="index", index=index).result[0].identity.references
-            assert seen.index == index and seen.chosen is seen.regions[index]
-        with pytest.raises(ValueError, match="no face number 6; found were number 0"):
+            [reference] = encode(group, which="index", index=index).result[0].identity.references
+            assert reference.index == index and reference.chosen is reference.regions[index]
+        with pytest.raises(ValueError, match="no face number 6"):
             encode(group, which="index", index=6)
 
     def test_the_face_under_a_mask(self, encode, group):
@@ -222,13 +220,13 @@ class TestEncode:
         assert encode(group, mask=mask).result[0].identity.references[0].chosen.centre == pytest.approx(
             (1180, 335), abs=6
         )
-        with pytest.raises(ValueError, match="the mask covers no face"):
+        with pytest.raises(ValueError, match="mask covers no face"):
             encode(group, mask=mask.flip(1))
-        with pytest.raises(ValueError, match="the mask has 1280 x 440 pixels and the image 1280 x 886"):
+        with pytest.raises(ValueError, match="mask.*1280 x 440.*1280 x 886"):
             encode(group, mask=mask[:, :440])
 
     def test_words_are_no_use(self, encode, group):
-        with pytest.raises(ValueError, match="small looks at every face in the same way and cannot read 'a man'"):
+        with pytest.raises(ValueError, match="small.*a man"):
             encode(group, text="a man")
 
     def test_a_small_face_is_doubted(self, encode, group):
@@ -294,7 +292,7 @@ class TestDescribe:
             run("DescribeFaceIdentity", identity=encode(one_face(group)).result[0])
 
     def test_an_identity_that_is_no_face(self, run, job):
-        with pytest.raises(ValueError, match="identity is of a picture, by recogniser, and only faces are described"):
+        with pytest.raises(ValueError, match="only faces"):
             run("DescribeFaceIdentity", identity=job.identity)
 
     def test_an_identity_from_a_file(self, run, pack, encode, group, tmp_path):
@@ -304,7 +302,7 @@ class TestDescribe:
             tmp_path / "me.safetensors", guidance.discriminator
         )
         loaded = replace(guidance, identity=loaded)
-        with pytest.raises(ValueError, match="loaded from a file, which does not keep the reference image"):
+        with pytest.raises(ValueError, match="loaded from a file"):
             run("DescribeFaceIdentity", identity=loaded)
 
 
@@ -336,12 +334,12 @@ class TestGuidance:
         assert image.shape == (1, 128, 128, 3)
 
     def test_a_picture_without_a_face_is_an_error(self, sample, encode, group):
-        with pytest.raises(ValueError, match="no face in the unguided picture.*close-up portrait.*if_missing"):
+        with pytest.raises(ValueError, match="no face in the unguided picture.*if_missing"):
             sample(guidance=encode(one_face(group)).result[0])
 
     def test_or_the_picture_of_ksampler(self, sample, encode, job, group, caplog):
         job.latent = {"samples": torch.zeros(2, 16, 8, 8)}
-        # where windows are kept for a backward, attention is PyTorch's, and KSampler's only to a rounding error
+        # where graphs of windows are held, attention is PyTorch's, and KSampler's only to a rounding error
         settings = {"if_missing": "unguided", "gradient": "windowed"}
         latent, image, report = sample(guidance=encode(one_face(group)).result[0], **settings).result
         assert torch.equal(latent["samples"], job.ksampler())

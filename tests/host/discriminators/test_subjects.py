@@ -128,7 +128,7 @@ def test_afterwards_the_host_has_its_networks_as_before(load, run, sample, job, 
 
 
 def test_words_without_a_detector_are_refused(load, run, dog):
-    with pytest.raises(ValueError, match="'a dog' cannot be looked for without a detector"):
+    with pytest.raises(ValueError, match="a dog.*without a detector"):
         run("EncodeReferenceIdentity", discriminator=load(detector="none"), images=dog, text="a dog")
 
 
@@ -144,7 +144,7 @@ def test_a_changed_folder_is_loaded_again(nodes, models):
 
 class TestMissing:
     def validate(self, nodes, monkeypatch, **inputs):
-        """What the host says of a graph with this node alone, before it runs anything."""
+        """What the host says of a graph with only this node, before it runs anything."""
         monkeypatch.setitem(host_nodes.NODE_CLASS_MAPPINGS, NODE, nodes[NODE])
         inputs = {"detector": "none", "precision": "fp32", "detection_threshold": 0.1, **inputs}
         prompt = {"1": {"class_type": NODE, "inputs": inputs}}
@@ -154,7 +154,7 @@ class TestMissing:
         return valid, " ".join(error["details"] for error in errors)
 
     def test_another_name_of_the_same(self, nodes, monkeypatch):
-        """A shared workflow works whether or not the author's name is kept in the folder's."""
+        """A shared workflow works whether or not the author's name is in the folder's."""
         for name in ("dinov2-base", "facebook/dinov2-base"):
             assert self.validate(nodes, monkeypatch, embedder=name) == (True, "")
         assert self.validate(nodes, monkeypatch, embedder="dinov2-base", detector="owlvit-base-patch32")[0]

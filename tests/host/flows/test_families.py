@@ -137,17 +137,17 @@ class TestWhichFamily:
         [("flow", "a ModelSamplingRectifiedFlow node"), ("perflow", "a ModelSamplingPeRFlow node")],
     )
     def test_what_the_model_is_not(self, unet, family_of, chosen, advice):
-        with pytest.raises(ValueError, match=f"read as consistency, not as {chosen}.*put {advice}"):
+        with pytest.raises(ValueError, match=f"consistency.*{chosen}.*{advice}"):
             family_of(unet.model, 4, chosen)
 
     def test_a_perflow_is_nothing_else(self, unet, pack, family_of):
         model = pack("nodes.host.flows.model_sampling").with_perflow(unet.model, "diff_eps", 4, "derived")
-        with pytest.raises(ValueError, match="take away its ModelSamplingPeRFlow node"):
+        with pytest.raises(ValueError, match="ModelSamplingPeRFlow"):
             family_of(model, 4, "diffusion")
 
     def test_too_few_steps_for_the_windows(self, unet, pack):
         unet.model = pack("nodes.host.flows.model_sampling").with_perflow(unet.model, "diff_eps", 4, "derived")
-        with pytest.raises(ValueError, match="at least one step for each of its 4 windows, not 3"):
+        with pytest.raises(ValueError, match="4 windows.*3"):
             unet.guide(iterations=0, steps=3)
 
 

@@ -137,7 +137,7 @@ def test_afterwards_all_is_as_before(native):
     assert repr(native.model.model_options) == options
 
 
-# --- the decoder, alone, with each kind of VAE in front of a model that goes with it
+# --- the decoder with each kind of VAE in front of a model that goes with it
 
 
 VAES = {

@@ -26,25 +26,25 @@ def step(loud, look_inside):
     """`step(gradient, cfg)`: the end of the first window, and the gradient of its sum with respect to its start."""
 
     def of(gradient, cfg):
-        seen = []
+        slopes = []
 
         def probe(flow, decode, energy, z0):
             z = z0.detach().requires_grad_()
             with torch.enable_grad():
                 end = flow.step(0, z)
-                seen.append((end.detach(), *torch.autograd.grad(end, z, torch.ones_like(z))))
+                slopes.append((end.detach(), *torch.autograd.grad(end, z, torch.ones_like(z))))
 
         look_inside(probe)
         loud.guide(gradient=gradient, cfg=cfg)
-        return seen[0]
+        return slopes[0]
 
     return of
 
 
 def test_the_value_is_that_of_cfg_and_the_gradient_that_of_the_positive_prompt(step):
-    exact, positive, without_cfg = step("windowed", 3.0), step("conditional", 3.0), step("windowed", 1.0)
-    torch.testing.assert_close(positive[0], exact[0], atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(positive[1], without_cfg[1], atol=1e-5, rtol=1e-5)
+    exact, conditional, without_cfg = step("windowed", 3.0), step("conditional", 3.0), step("windowed", 1.0)
+    torch.testing.assert_close(conditional[0], exact[0], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(conditional[1], without_cfg[1], atol=1e-5, rtol=1e-5)
     assert (exact[0] - without_cfg[0]).abs().max() > 1e-2
     assert (exact[1] - without_cfg[1]).abs().max() > 1e-3
 
@@ -58,14 +58,14 @@ def test_it_is_off_by_what_the_jacobians_differ_in(step):
 def test_it_is_exact_where_both_prompts_are_one(job):
     job.negative = job.positive
     exact, _ = job.guide(gradient="windowed", cfg=3.0)
-    positive, _ = job.guide(gradient="conditional", cfg=3.0)
-    torch.testing.assert_close(positive, exact, atol=1e-4, rtol=0)
+    conditional, _ = job.guide(gradient="conditional", cfg=3.0)
+    torch.testing.assert_close(conditional, exact, atol=1e-4, rtol=0)
 
 
 def test_at_cfg_1_it_is_the_exact_gradient_and_the_same_calls(job):
     exact, _ = job.guide(gradient="auto")
-    positive, _ = job.guide(gradient="conditional")
-    assert torch.equal(positive, exact)
+    conditional, _ = job.guide(gradient="conditional")
+    assert torch.equal(conditional, exact)
 
 
 def test_the_negative_prompt_has_no_graph(job):
@@ -101,9 +101,9 @@ def test_it_takes_less(job, look_inside):
     job.latent = {"samples": torch.zeros(1, 16, 16, 16)}
     for gradient in ("windowed", "conditional"):
         job.guide(gradient=gradient, cfg=3.0)
-    exact, positive = peaks
-    assert positive.bytes < 0.7 * exact.bytes
-    assert positive.flops < 0.8 * exact.flops
+    exact, conditional = peaks
+    assert conditional.bytes < 0.7 * exact.bytes
+    assert conditional.flops < 0.8 * exact.flops
 
 
 def test_it_guides(job):

@@ -162,25 +162,25 @@ class Block(nn.Module):
         super().__init__()
         self.inner = nn.Linear(8, 8)
 
-    def forward(self, x, options, seen=None):
+    def forward(self, x, options, order=None):
         x += options["block"] * torch.tanh(self.inner(x.clone()))
-        if seen is not None:
-            seen.append(options["block"])
+        if order is not None:
+            order.append(options["block"])
         return x
 
 
 class Chain(nn.Module):
-    def __init__(self, seen=None):
+    def __init__(self, order=None):
         super().__init__()
         torch.manual_seed(1)
         self.blocks = nn.ModuleList(Block() for _ in range(3))
-        self.seen = seen
+        self.order = order
 
     def forward(self, x):
         x, options = 1 * x, {}
         for number, block in enumerate(self.blocks):
             options["block"] = number + 1.0
-            x = block(x, options, self.seen)
+            x = block(x, options, self.order)
         return x
 
 
@@ -205,14 +205,14 @@ def test_a_block_runs_again_with_the_options_that_it_had(chain_gradient):
 
 
 def test_a_block_that_hands_on_a_list_runs_once(chain_gradient):
-    chain = Chain(seen=[])
+    chain = Chain(order=[])
     chain_gradient(chain, [chain])
-    assert chain.seen == [1.0, 2.0, 3.0]
+    assert chain.order == [1.0, 2.0, 3.0]
 
 
 def test_afterwards_the_blocks_are_as_before(pack):
     chain = Chain()
-    mine = chain.blocks[1].forward = lambda x, options, seen: 2 * x
+    mine = chain.blocks[1].forward = lambda x, options, order: 2 * x
     with pytest.raises(KeyError), pack("nodes.host.gradient.checkpoint").checkpointed([chain]):
         assert all("forward" in vars(block) for block in chain.blocks)
         raise KeyError

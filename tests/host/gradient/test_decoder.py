@@ -92,7 +92,7 @@ def test_the_hosts_small_autoencoder_guides_in_the_place_of_the_vae(job, taesd):
 
 
 def test_the_gradient_through_the_small_autoencoder(job, taesd, brightness, look_inside):
-    """Against a finite difference along it, to 1 %: of its decoder alone, whose ReLUs bend."""
+    """Against a finite difference along it, to 1 %: of its decoder without the rest, whose ReLUs bend."""
     measured = []
 
     def probe(flow, decode, energy, z0):

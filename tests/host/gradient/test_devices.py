@@ -1,4 +1,4 @@
-"""On a GPU everything that meets in an operation is there: seen without one, on tensors without content."""
+"""On a GPU everything that meets in an operation is there: checked without one, on tensors without content."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def guide_on_gpu(pack, fresh, monkeypatch):
     return guide
 
 
-def test_it_would_be_seen(fresh, guide_on_gpu, brightness):
+def test_a_tensor_on_another_device_would_be_an_error(fresh, guide_on_gpu, brightness):
     reference = torch.rand(3, 64, 64)
 
     def energy(image, iteration):

@@ -45,19 +45,19 @@ def test_the_velocity_at_a_windows_end_is_that_at_the_next_ones_start(job, look_
 
 def test_the_flow_foresees_its_end(job, look_inside):
     """On the line of the velocity, of which the window's end is another point."""
-    seen = []
+    pairs = []
 
     @torch.no_grad()
     def probe(flow, decode, energy, z0):
         start, end, last = (flow._sigmas[k] for k in (0, 1, -1))
         window_end, prediction = flow.predict(0, z0)
-        seen.append((window_end, flow.step(0, z0)))
-        seen.append((prediction, z0 + (window_end - z0) * (last - start) / (end - start)))
-        seen.append(flow.predict(len(flow) - 1, z0))
+        pairs.append((window_end, flow.step(0, z0)))
+        pairs.append((prediction, z0 + (window_end - z0) * (last - start) / (end - start)))
+        pairs.append(flow.predict(len(flow) - 1, z0))
 
     look_inside(probe)
     job.guide()
-    for a, b in seen:
+    for a, b in pairs:
         torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-4)
 
 

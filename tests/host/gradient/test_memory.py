@@ -73,7 +73,7 @@ def test_what_was_asked_for_is_what_is_done(job, free, gradient):
 
 
 @pytest.mark.parametrize("changes", [{"gradient": "straight"}, {"rule": "single_pass"}])
-def test_where_no_step_is_kept_the_decoder_may_be_checkpointed(job, free, changes):
+def test_without_graphs_of_steps_the_decoder_may_be_checkpointed(job, free, changes):
     latents = []
     for bytes_, name in ((2**60, "straight"), (0, "straight, checkpointed")):
         free(bytes_)
@@ -84,7 +84,7 @@ def test_where_no_step_is_kept_the_decoder_may_be_checkpointed(job, free, change
 
 
 @pytest.mark.parametrize(("bytes_", "name"), [(2**60, "full"), (0, "checkpointed")])
-def test_it_is_the_same_picture_whatever_is_kept(job, free, bytes_, name):
+def test_every_plan_draws_the_same_picture(job, free, bytes_, name):
     windowed, _ = job.guide(gradient="windowed", cfg=3.0)
     free(bytes_)
     latent, _ = job.guide(gradient="auto", cfg=3.0)
@@ -229,7 +229,7 @@ def test_where_nothing_is_enough_it_says_what_to_lower(job, brightness, gradient
             raise comfy.model_management.OOM_EXCEPTION("CUDA out of memory. Tried to allocate 20.00 GiB.")
         return brightness(image, iteration)
 
-    with pytest.raises(torch.OutOfMemoryError, match="smaller, or choose fewer views, cfg 1") as raised:
+    with pytest.raises(torch.OutOfMemoryError, match="fewer views") as raised:
         job.guide(energy=energy, gradient=gradient)
     assert raised.value.__context__ is None, "it would hold on to the failed graph"
     assert torch.equal(job.ksampler(), before)

@@ -13,16 +13,16 @@ def gradient(pack, brightness, look_inside, job):
     """`gradient(model)`: g_0 of the reference trajectory, and the loss scale with which the solver runs."""
 
     def of(model, **options):
-        seen = []
+        slopes = []
 
         def probe(flow, decode, energy, z0):
             windowed, offsets = pack("rectifid_core.solver.gradient").windowed, [torch.zeros_like(z0)] * len(flow)
             scale = pack("nodes.host.run.sampler").LOSS_SCALE
-            seen.append(windowed(flow, decode, energy, z0, offsets, 0, scale)[3][0])
+            slopes.append(windowed(flow, decode, energy, z0, offsets, 0, scale)[3][0])
 
         look_inside(probe)
         job.guide(model=model, energy=brightness, iterations=1, **options)
-        return seen[0]
+        return slopes[0]
 
     return of
 

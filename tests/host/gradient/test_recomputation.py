@@ -106,7 +106,7 @@ def test_a_graph_is_gone_through_twice_and_a_block_within_another_checkpoint(rec
     torch.testing.assert_close(torch.autograd.grad(outer.sum(), x)[0], expected, rtol=0, atol=0)
 
 
-def test_nothing_but_the_arguments_is_kept(recomputed):
+def test_nothing_but_the_arguments_stays_in_memory(recomputed):
     sizes = []
 
     def block(x):

@@ -16,24 +16,24 @@ class TestTogether:
         style = run("StyleGuidance", clip_vision=load_clip_vision(), image=pictures()).result[0]
         (both,) = run("CombineGuidance", guidance_1=colour, guidance_2=style, guidance_3=job.identity).result
         report = sample(guidance=both, iterations=4).result[2]
-        alone = sample(guidance=job.identity, iterations=4).result[2]
-        assert report.similarity[0] == alone.similarity[0] and report.similarity[-1] != alone.similarity[-1]
+        single = sample(guidance=job.identity, iterations=4).result[2]
+        assert report.similarity[0] == single.similarity[0] and report.similarity[-1] != single.similarity[-1]
         assert len(report.settings["discriminators"]) == 2
         one, two, three = (report.terms[f"guidance_{number}"]["similarity"] for number in (1, 2, 3))
         assert one[-1][0] > one[0][0] and two[-1][0] > two[0][0] and three == report.similarity
 
     @pytest.fixture
     def beside(self, run, sample, demo):
-        """Of a person on the embedded model: the gain in similarity alone and beside another guidance, and what that
-        other measures in the unguided picture and in the best one."""
+        """Of a person on the embedded model: the gain in similarity without and beside another guidance, and what
+        that other measures in the unguided picture and in the best one."""
 
         def beside(guidance, weight=1.0):
             person = run("DrawDemoPortrait", identity=7).result[0]
             recogniser = run("LoadEmbeddingDiscriminator", discriminator="embedded").result[0]
             identity = run("EncodeReferenceIdentity", discriminator=recogniser, images=person).result[0]
             both = run("CombineGuidance", guidance_1=identity, guidance_2=guidance, weight_2=weight).result[0]
-            alone, together = (sample(guidance=each, iterations=10, **demo).result[2] for each in (identity, both))
-            gains = [max(s)[0] - s[0][0] for s in (alone.similarity, together.similarity)]
+            single, together = (sample(guidance=each, iterations=10, **demo).result[2] for each in (identity, both))
+            gains = [max(s)[0] - s[0][0] for s in (single.similarity, together.similarity)]
             best = together.similarity.index(max(together.similarity))
             other = together.terms["guidance_2"]["similarity"]
             return *gains, other[0][0], other[best][0]
@@ -42,10 +42,10 @@ class TestTogether:
 
     @needs_weights
     def test_palette_and_person_on_the_embedded_model(self, run, beside):
-        """Measured: the person gains 0.280 alone and 0.314 with the palette, whose distance falls by a third."""
+        """Measured: the person gains 0.280 without and 0.314 with the palette, whose distance falls by a third."""
         other = run("DrawDemoPortrait", identity=8, prompt="a person in a green shirt, yellow background").result[0]
-        alone, together, before, after = beside(run("ColorGuidance", image=other).result[0])
-        assert together >= 0.8 * alone > 0.2
+        single, together, before, after = beside(run("ColorGuidance", image=other).result[0])
+        assert together >= 0.8 * single > 0.2
         assert 1 - after < 0.8 * (1 - before)
 
     @needs_weights
@@ -53,27 +53,27 @@ class TestTogether:
     def test_style_and_person_on_the_embedded_model(self, nodes, run, beside, features, weight, amount):
         """By a CLIP that was trained on the demo's world, where style is colours, expression and light.
 
-        Measured: the person gains 0.280 alone and 0.276 or 0.292 with the style, which goes from 0.139 to 0.503 by the
-        embedding, and from 0.386 to 0.571 by the Gram matrix.
+        Measured: the person gains 0.280 without and 0.276 or 0.292 with the style, which goes from 0.139 to 0.503 by
+        the embedding, and from 0.386 to 0.571 by the Gram matrix.
         """
         clip_vision = nodes["LoadDemoVision"].EXECUTE_NORMALIZED().result[0]
         other = run("DrawDemoPortrait", identity=8, prompt="a person in a green shirt, yellow background").result[0]
         style = run("StyleGuidance", clip_vision=clip_vision, image=other, features=features).result[0]
-        alone, together, before, after = beside(style, weight)
-        assert together >= 0.8 * alone > 0.2
+        single, together, before, after = beside(style, weight)
+        assert together >= 0.8 * single > 0.2
         assert after > before + amount
 
     @needs_weights
     def test_a_hat_and_a_person_on_the_embedded_model(self, nodes, job, run, beside):
         """A hat where the mask is, against a prompt that asks for none.
 
-        Measured: the person gains 0.287 alone and 0.251 with the hat, which covers the mask by 0.001, then by 0.693.
+        Measured: the person gains 0.287 without and 0.251 with the hat, which covers the mask by 0.001, then by 0.693.
         """
         clip = nodes["LoadDemoModel"].EXECUTE_NORMALIZED().result[1]
         job.positive = host_nodes.CLIPTextEncode().encode(clip, "a person without a hat, gray background")[0]
         y, x = torch.meshgrid(torch.linspace(0, 1, 128), torch.linspace(0, 1, 128), indexing="ij")
         crown = (((x - 0.5) / 0.26) ** 2 + ((y - 0.2) / 0.13) ** 2 < 1).float()[None]
         hat = run("SegmentationGuidance", segmenter="embedded", label="hat", mask=crown).result[0]
-        alone, together, before, after = beside(hat, weight=0.5)
-        assert together >= 0.8 * alone > 0.2
+        single, together, before, after = beside(hat, weight=0.5)
+        assert together >= 0.8 * single > 0.2
         assert before < 0.1 and after > 0.4

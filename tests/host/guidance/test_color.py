@@ -46,25 +46,23 @@ class TestColor:
 
     def test_a_mask_of_another_shape(self, run, sample):
         (guidance,) = run("ColorGuidance", image=pictures(), mask=torch.ones(1, 64, 96)).result
-        with pytest.raises(
-            ValueError, match="mask has 96 x 64 pixels and the picture 64 x 64: they must have the same"
-        ):
+        with pytest.raises(ValueError, match="mask.*96 x 64.*64 x 64"):
             sample(guidance=guidance)
 
-    def test_each_picture_of_a_batch_is_guided_alone(self, run, sample, job):
+    def test_each_picture_of_a_batch_is_guided_by_itself(self, run, sample, job):
         (guidance,) = run("ColorGuidance", image=plain(0.2, 0.3, 0.9)).result
         job.latent = {"samples": torch.zeros(2, 16, 8, 8)}
         similarity = torch.tensor(sample(guidance=guidance, iterations=3).result[2].similarity)
         assert similarity.shape == (4, 2) and (similarity[-1] > similarity[0]).all()
 
     def test_bad_inputs(self, run):
-        with pytest.raises(ValueError, match="takes the colours of one image"):
+        with pytest.raises(ValueError, match="one image"):
             run("ColorGuidance", image=pictures(2))
-        with pytest.raises(ValueError, match="there are 2 masks: connect one, of where the colours belong in every"):
+        with pytest.raises(ValueError, match="2 masks"):
             run("ColorGuidance", image=pictures(), mask=torch.ones(2, 8, 8))
-        with pytest.raises(ValueError, match="the mask is empty"):
+        with pytest.raises(ValueError, match="mask is empty"):
             run("ColorGuidance", image=pictures(), mask=torch.zeros(1, 64, 64))
-        with pytest.raises(ValueError, match="has only 50 x 4 pixels"):
+        with pytest.raises(ValueError, match="50 x 4"):
             run("ColorGuidance", image=pictures(height=4))
-        with pytest.raises(ValueError, match="nan or infinite"):
+        with pytest.raises(ValueError, match="nan"):
             run("ColorGuidance", image=pictures() / 0)

@@ -13,7 +13,7 @@ class TestCombine:
         for number in (1, 2, 3, 4):
             assert sockets[f"guidance_{number}"][0] == "RECTIFID_GUIDANCE"
 
-    def test_one_alone_is_as_without_the_node(self, run, sample, job):
+    def test_one_guidance_is_as_without_the_node(self, run, sample, job):
         (guidance,) = run("CombineGuidance", guidance_1=job.identity).result
         plain, combined = (sample(guidance=each) for each in (job.identity, guidance))
         torch.testing.assert_close(combined.result[0]["samples"], plain.result[0]["samples"])
@@ -37,10 +37,10 @@ class TestCombine:
 
     def test_each_of_a_batch_for_itself(self, run, sample, job, other):
         (guidance,) = run("CombineGuidance", guidance_1=job.identity, guidance_2=other).result
-        alone = sample(guidance=guidance).result[0]["samples"]
+        single = sample(guidance=guidance).result[0]["samples"]
         job.latent = {"samples": torch.zeros(2, 16, 8, 8)}
         both = sample(guidance=guidance).result[0]["samples"]
-        torch.testing.assert_close(both[:1], alone, rtol=1e-3, atol=1e-3)
+        torch.testing.assert_close(both[:1], single, rtol=1e-3, atol=1e-3)
         assert not torch.allclose(both[0], both[1])
 
     def test_beside_colors(self, run, sample, job, colors):
@@ -54,9 +54,9 @@ class TestCombine:
         assert report.energy[0][0] == pytest.approx(expected)
 
     def test_a_weight_of_nothing_leaves_it_out(self, run, sample, job, colors):
-        (alone,) = run("CombineGuidance", guidance_1=job.identity).result
+        (single,) = run("CombineGuidance", guidance_1=job.identity).result
         (without,) = run("CombineGuidance", guidance_1=job.identity, guidance_2=colors, weight_2=0.0).result
-        assert sample(guidance=without).result[2].energy == sample(guidance=alone).result[2].energy
+        assert sample(guidance=without).result[2].energy == sample(guidance=single).result[2].energy
 
     def test_one_node_after_another(self, run, sample, job, other, colors):
         (inner,) = run("CombineGuidance", guidance_1=job.identity, guidance_2=other, weight_2=0.5).result

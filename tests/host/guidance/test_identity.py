@@ -33,18 +33,18 @@ class TestMask:
     @pytest.mark.parametrize(
         ("mask", "message"),
         [
-            (torch.zeros(1, 64, 64), "the mask is empty: paint over where the identity belongs, or disconnect"),
-            (torch.ones(3, 64, 64), "there are 3 masks: connect one"),
+            (torch.zeros(1, 64, 64), "mask is empty.*identity"),
+            (torch.ones(3, 64, 64), "3 masks"),
         ],
     )
-    def test_masks_that_cannot_be_meant(self, run, job, mask, message):
+    def test_masks_that_cannot_be_meant_are_refused(self, run, job, mask, message):
         with pytest.raises(ValueError, match=message):
             run("IdentityGuidance", identity=job.identity, mask=mask)
 
-    def test_a_mask_of_another_shape(self, run, sample, job):
+    def test_a_mask_of_another_shape_is_refused(self, run, sample, job):
         (guidance,) = run("IdentityGuidance", identity=job.identity, mask=torch.ones(1, 64, 96)).result
         for each in (guidance, run("CombineGuidance", guidance_1=guidance).result[0]):
-            with pytest.raises(ValueError, match="mask has 96 x 64 pixels and the picture 64 x 64: they must have"):
+            with pytest.raises(ValueError, match="mask.*96 x 64.*64 x 64"):
                 sample(guidance=each)
 
 
@@ -87,13 +87,13 @@ class TestPeople:
 
     def test_no_face_for_two_people(self, run, sample, people):
         people.regions = []
-        with pytest.raises(ValueError, match="There is no face in the unguided picture"):
+        with pytest.raises(ValueError, match="no face in the unguided picture"):
             sample(guidance=self.guidance(run, people))
 
     def test_no_face_where_the_mask_is(self, run, sample, people):
         people.regions = [people.left]
         (guidance,) = run("IdentityGuidance", identity=people.identities[0], mask=half("right")).result
-        with pytest.raises(ValueError, match="no face in the unguided picture.*it counts only where the mask is"):
+        with pytest.raises(ValueError, match="no face in the unguided picture.*mask"):
             sample(guidance=guidance)
 
 

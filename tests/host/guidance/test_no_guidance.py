@@ -88,12 +88,12 @@ def test_a_prompt_stays_as_it_is(run):
 
 
 def test_one_of_two_bypassed_leaves_the_other(run, sample, job):
-    (alone,) = run("CombineGuidance", guidance_2=job.identity).result
-    assert list(alone.terms) == ["guidance_2"]
-    assert sample(guidance=alone).result[2].similarity == sample(guidance=job.identity).result[2].similarity
+    (single,) = run("CombineGuidance", guidance_2=job.identity).result
+    assert list(single.terms) == ["guidance_2"]
+    assert sample(guidance=single).result[2].similarity == sample(guidance=job.identity).result[2].similarity
 
 
-def test_an_option_is_kept_by_the_next_node_that_does_not_set_it(run, job):
+def test_an_option_stays_set_through_the_next_node(run, job):
     mask = torch.ones(1, 64, 64)
     (first,) = run("IdentityGuidance", identity=job.identity, mask=mask, pixels=1.0).result
     (second,) = run("IdentityGuidance", identity=first, detect_every=3).result

@@ -71,39 +71,37 @@ class TestSegmentation:
         assert fingerprint(segmenter="segformer-b0", label="sky") != before
 
     def test_bad_inputs(self, guide, nodes, models):
-        with pytest.raises(ValueError, match=f"no label 'unicorn'; it knows {', '.join(LABELS)}"):
+        with pytest.raises(ValueError, match=f"unicorn.*{', '.join(LABELS)}"):
             guide(label="unicorn")
-        with pytest.raises(ValueError, match="the mask is empty: paint over where sky belongs"):
+        with pytest.raises(ValueError, match="mask is empty.*sky"):
             guide(mask=torch.zeros(1, 64, 64))
-        with pytest.raises(ValueError, match="there are 2 masks: connect one"):
+        with pytest.raises(ValueError, match="2 masks"):
             guide(mask=torch.ones(2, 8, 8))
         said = nodes["SegmentationGuidance"].validate_inputs(segmenter="nvidia/segformer-b5")
         assert f"There is no segmenter nvidia/segformer-b5 in {models}" in said and "model.safetensors" in said
         assert nodes["SegmentationGuidance"].validate_inputs(segmenter="nvidia/segformer-b0") is True
 
     def test_a_mask_of_another_shape(self, guide, sample):
-        with pytest.raises(
-            ValueError, match="mask has 32 x 64 pixels and the picture 64 x 64: they must have the same"
-        ):
+        with pytest.raises(ValueError, match="mask.*32 x 64.*64 x 64"):
             sample(guidance=guide(mask=torch.ones(1, 64, 32)))
 
     def test_no_folder_at_all(self, nodes, guide, monkeypatch, tmp_path):
         monkeypatch.setitem(folder_paths.folder_names_and_paths, "transformers", ([str(tmp_path / "empty")], set()))
         assert nodes["SegmentationGuidance"].INPUT_TYPES()["required"]["segmenter"][1]["options"] == ["embedded"]
-        with pytest.raises(ValueError, match=f"There is no segmenter segformer-b0 in {tmp_path / 'empty'}"):
+        with pytest.raises(ValueError, match=f"segformer-b0.*{tmp_path / 'empty'}"):
             guide()
 
     @needs_weights
-    def test_the_embedded_one_knows_the_demos_people(self, run):
-        """Who is drawn with a hat is seen with one, and where the renderer has drawn it: in the upper part."""
+    def test_the_embedded_segmenter_finds_the_hats_of_the_demos_people(self, run):
+        """A hat is found where the renderer has drawn it: in the upper part."""
         with_hat, without = (
             run("DrawDemoPortrait", identity=3, prompt=f"a person {hat} hat, gray background").result[0].movedim(-1, 1)
             for hat in ("in a red", "without a")
         )
         (guidance,) = run("SegmentationGuidance", mask=torch.ones(1, 64, 64)).result
         assert guidance.segmenter.labels == ["background", "face", "hair", "beard", "hat", "shirt"]
-        seen, bare = (guidance.segmenter.log_probabilities(each).argmax(dim=1)[0] for each in (with_hat, without))
-        hat, shirt = (seen == guidance.segmenter.class_of(label) for label in ("hat", "shirt"))
+        covered, bare = (guidance.segmenter.log_probabilities(each).argmax(dim=1)[0] for each in (with_hat, without))
+        hat, shirt = (covered == guidance.segmenter.class_of(label) for label in ("hat", "shirt"))
         assert hat[: len(hat) // 2].float().mean() > 0.15 and not hat[len(hat) // 2 :].any()
         assert shirt[-1].float().mean() > 0.5 and not (bare == guidance.segmenter.class_of("hat")).any()
 

@@ -19,14 +19,14 @@ class TestStyle:
             "a person in a green shirt, yellow background",
             "a sad person in a red hat, blue background, dim light",
         )
-        seen = [
+        features = [
             clip_vision.encode_image(run("DrawDemoPortrait", identity=identity, prompt=scene).result[0]).image_embeds
             for scene in scenes
             for identity in (5000007, 5000008)
         ]
         cosine = torch.nn.functional.cosine_similarity
-        same_scene = min(cosine(seen[0], seen[1]), cosine(seen[2], seen[3]))
-        same_person = max(cosine(seen[0], seen[2]), cosine(seen[1], seen[3]))
+        same_scene = min(cosine(features[0], features[1]), cosine(features[2], features[3]))
+        same_person = max(cosine(features[0], features[2]), cosine(features[1], features[3]))
         assert same_scene > 0.6 and same_scene > same_person + 0.4
 
     @pytest.mark.parametrize("features", ["embedding", "gram"])
@@ -47,8 +47,8 @@ class TestStyle:
         torch.testing.assert_close(guidance.reference.embeddings, expected.clone(), atol=2e-2, rtol=0)
         assert guidance.energy(views=0)(image.movedim(-1, 1).clone(), 0).similarity.max() < 1  # to the mean of two
         (one,) = run("StyleGuidance", clip_vision=clip_vision, image=image[:1]).result
-        seen = one.energy(views=0)(image[:1].movedim(-1, 1).clone(), 0)
-        assert seen.similarity == pytest.approx(1) and seen.energy == pytest.approx(0, abs=1e-3)
+        observation = one.energy(views=0)(image[:1].movedim(-1, 1).clone(), 0)
+        assert observation.similarity == pytest.approx(1) and observation.energy == pytest.approx(0, abs=1e-3)
 
     @pytest.mark.parametrize("features", ["embedding", "gram"])
     def test_its_gradient_is_that_of_a_finite_difference(self, run, pack, load_clip_vision, features):
@@ -100,13 +100,11 @@ class TestStyle:
             assert mine is its is None or torch.equal(mine, its)
 
     def test_bad_inputs(self, run, load_clip_vision):
-        with pytest.raises(
-            ValueError, match="no CLIP vision model. If it comes from a checkpoint loader.*use a Load CLIP"
-        ):
+        with pytest.raises(ValueError, match="no CLIP vision model.*Load CLIP"):
             run("StyleGuidance", clip_vision=None, image=pictures())
         with pytest.raises(ValueError, match="NaFlex"):
             clip_vision = load_clip_vision()
             clip_vision.image_size = -1
             run("StyleGuidance", clip_vision=clip_vision, image=pictures())
-        with pytest.raises(ValueError, match="reference image has only 50 x 4 pixels"):
+        with pytest.raises(ValueError, match="reference image.*50 x 4"):
             run("StyleGuidance", clip_vision=load_clip_vision(), image=pictures(height=4))

@@ -73,21 +73,21 @@ class TestEncode:
     @pytest.mark.parametrize(
         ("images", "message"),
         [
-            (torch.zeros(0, 64, 64, 3), "no reference image: connect at least one"),
-            (torch.zeros(1, 1, 1, 3), "reference image has only 1 x 1 pixels; use one of at least 8 x 8"),
-            (torch.full((1, 16, 16, 3), torch.nan), "reference image has pixels that are nan or infinite"),
+            (torch.zeros(0, 64, 64, 3), "no reference image"),
+            (torch.zeros(1, 1, 1, 3), "reference image.*1 x 1"),
+            (torch.full((1, 16, 16, 3), torch.nan), "reference image.*nan"),
             (
                 [pictures(), torch.full((1, 9, 9, 3), torch.inf)],
-                "reference image 2 of 2 has pixels that are nan or inf",
+                "reference image 2 of 2.*inf",
             ),
-            (65535 * pictures(), "16-bit ones by 65535"),
-            (torch.ones(1, 16, 16, 3, dtype=torch.uint16), "reference image has whole numbers"),
-            (torch.zeros(1, 16, 16, 2), "must be grey, RGB or RGBA"),
-            (torch.zeros(16, 16, 3), "must be grey, RGB or RGBA"),
+            (65535 * pictures(), "65535"),
+            (torch.ones(1, 16, 16, 3, dtype=torch.uint16), "whole numbers"),
+            (torch.zeros(1, 16, 16, 2), "grey, RGB or RGBA"),
+            (torch.zeros(16, 16, 3), "grey, RGB or RGBA"),
         ],
         ids=["empty", "pixel", "nan", "infinite", "16-bit", "whole", "channels", "unbatched"],
     )
-    def test_what_is_no_picture(self, encode, images, message):
+    def test_what_is_no_picture_is_refused(self, encode, images, message):
         with pytest.raises(ValueError, match=message):
             encode(images)
 
@@ -103,38 +103,38 @@ class TestEncode:
     @pytest.mark.parametrize(
         ("mask", "message"),
         [
-            (torch.ones(2, 64, 64), "reference image 1 of 2: the mask has 64 x 64 pixels and the image 50 x 40"),
-            (torch.ones(1, 40, 50), "2 reference images and 1 masks; connect one for each"),
-            ([torch.ones(1, 40, 50), torch.zeros(1, 64, 64)], "mask 2 is empty: paint over what is meant"),
+            (torch.ones(2, 64, 64), "reference image 1 of 2.*64 x 64.*50 x 40"),
+            (torch.ones(1, 40, 50), "2 reference.*1 masks"),
+            ([torch.ones(1, 40, 50), torch.zeros(1, 64, 64)], "mask 2 is empty"),
         ],
     )
-    def test_masks_that_do_not_fit(self, encode, mask, message):
+    def test_masks_that_do_not_fit_are_refused(self, encode, mask, message):
         with pytest.raises(ValueError, match=message):
             encode(pictures(2), mask=mask)
 
     @pytest.mark.parametrize(
         ("inputs", "message"),
         [
-            ({"weights": "1; 2"}, "'1; 2' are not numbers with commas between"),
-            ({"weights": "1, "}, "are not numbers"),
-            ({"weights": "1"}, "2 reference images and 1 weights"),
+            ({"weights": "1; 2"}, "'1; 2'.*numbers"),
+            ({"weights": "1, "}, "not numbers"),
+            ({"weights": "1"}, "2 reference.*1 weights"),
             ({"weights": "0, 0"}, "not all of them 0"),
-            ({"weights": "1, nan"}, "must be 0 or more"),
-            ({"weights": "1, -1"}, "must be 0 or more"),
-            ({"text": "a dog"}, "recogniser looks at every picture in the same way and cannot read 'a dog'"),
+            ({"weights": "1, nan"}, "0 or more"),
+            ({"weights": "1, -1"}, "0 or more"),
+            ({"text": "a dog"}, "recogniser.*a dog"),
         ],
     )
-    def test_settings_that_do_not_fit(self, encode, inputs, message):
+    def test_settings_that_do_not_fit_are_refused(self, encode, inputs, message):
         with pytest.raises(ValueError, match=message):
             encode(pictures(2), **inputs)
 
     def test_a_doubt_is_shown_and_logged(self, encode, job, shown, caplog, monkeypatch):
         doubtful = job.discriminator._discriminator
-        monkeypatch.setattr(doubtful, "doubt", lambda region, crop: "it is hardly to be seen", raising=False)
+        monkeypatch.setattr(doubtful, "doubt", lambda region, crop: "it is very small", raising=False)
         with caplog.at_level(logging.WARNING):
             encode(pictures())
-        assert "RectifID: it is hardly to be seen" in caplog.text
-        assert shown[0][0].endswith("\nWarning: it is hardly to be seen")
+        assert "RectifID: it is very small" in caplog.text
+        assert shown[0][0].endswith("\nWarning: it is very small")
 
 
 class TestKeep:
@@ -174,13 +174,13 @@ class TestKeep:
 
     @pytest.mark.parametrize("prefix", ["../me", "family/../../me", "/tmp/me", "", ".", "family/.."])
     def test_a_prefix_stays_in_the_folder(self, run, identity, identities, prefix):
-        with pytest.raises(ValueError, match="is no name for a file in"):
+        with pytest.raises(ValueError, match="name for a file"):
             run("SaveIdentity", identity=identity, filename_prefix=prefix)
         assert not list(identities.parent.rglob("*.safetensors"))
 
     def test_none_is_saved_yet(self, nodes, load, identities):
         [placeholder] = nodes["LoadIdentity"].INPUT_TYPES()["required"]["file"][1]["options"]
-        with pytest.raises(FileNotFoundError, match=f"no identity in {identities}. Save one with Save Identity"):
+        with pytest.raises(FileNotFoundError, match=f"no identity in {identities}.*Save Identity"):
             load(placeholder)
 
     def test_a_file_that_is_gone_is_missed_before_anything_runs(self, run, nodes, load, identity, identities):
@@ -204,7 +204,7 @@ class TestKeep:
         other = tmp_path / "other.onnx"
         other.write_bytes((WEIGHTS / "recogniser_guide.onnx").read_bytes())
         discriminator = pack("nodes.host.networks.discriminators").load_discriminator(other)
-        with pytest.raises(ValueError, match=r"encoded by recogniser \(.*here other \(.*loader of recogniser"):
+        with pytest.raises(ValueError, match=r"recogniser \(.*other \("):
             load("identity_00001_.safetensors", discriminator)
 
     def test_damaged_files_are_refused(self, run, load, identity, identities):
@@ -212,7 +212,7 @@ class TestKeep:
         whole = (identities / "identity_00001_.safetensors").read_bytes()
         (identities / "half.safetensors").write_bytes(whole[: len(whole) // 2])
         (identities / "pickle.safetensors").write_bytes(pickle.dumps({"embeddings": [1.0]}))
-        for file, message in (("half", "only a part of one"), ("pickle", "a pickle by another name")):
+        for file, message in (("half", "part"), ("pickle", "pickle")):
             with pytest.raises(ValueError, match=f"{file}.safetensors.*{message}"):
                 load(f"{file}.safetensors")
 
@@ -233,8 +233,8 @@ class TestMeasure:
 
     def test_where_nothing_is_found(self, run, job, identity, monkeypatch):
         blind = job.discriminator._discriminator
-        seen = iter([[], blind.locate(torch.zeros(1, 3, 40, 50))[0], []])
-        monkeypatch.setattr(blind, "locate", lambda image, query=None: [next(seen)], raising=False)
+        found = iter([[], blind.locate(torch.zeros(1, 3, 40, 50))[0], []])
+        monkeypatch.setattr(blind, "locate", lambda image, query=None: [next(found)], raising=False)
         similarity, text = run("MeasureIdentity", images=pictures().repeat(2, 1, 1, 1), identity=identity).result
         assert similarity == pytest.approx(1) and text.startswith("image 1: no picture found\nimage 2: similarity 1.0")
         assert run("MeasureIdentity", images=pictures(), identity=identity).result[0] == 0.0
@@ -245,9 +245,9 @@ class TestMeasure:
         assert -1 <= run("MeasureIdentity", images=pictures(channels=1), identity=identity).result[0] <= 1
 
     def test_an_empty_batch_and_nan(self, run, identity):
-        with pytest.raises(ValueError, match="no image: connect at least one"):
+        with pytest.raises(ValueError, match="no image"):
             run("MeasureIdentity", images=torch.zeros(0, 16, 16, 3), identity=identity)
-        with pytest.raises(ValueError, match="the image has pixels that are nan"):
+        with pytest.raises(ValueError, match="image.*nan"):
             run("MeasureIdentity", images=pictures() * torch.nan, identity=identity)
 
 

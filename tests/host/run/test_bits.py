@@ -1,4 +1,4 @@
-"""Unguided it is KSampler to the bit, and no other node notices that it has run."""
+"""Unguided it is KSampler to the bit, and a run changes nothing for other nodes."""
 
 import pytest
 import torch
@@ -44,7 +44,7 @@ def test_the_image_is_what_the_vae_makes_of_the_latent(job):
     torch.testing.assert_close(image.movedim(1, -1), decoded, atol=1e-5, rtol=0)
 
 
-def test_guided_inpainting_keeps_what_the_mask_protects(job):
+def test_guided_inpainting_preserves_what_the_mask_protects(job):
     use_masked_latent(job)
     latent, _ = job.guide(scale=50.0, rule="fixed_point")
     start = job.latent["samples"]
@@ -53,7 +53,7 @@ def test_guided_inpainting_keeps_what_the_mask_protects(job):
 
 
 @pytest.mark.parametrize("gradient", ["windowed", "full"])
-def test_other_nodes_do_as_before(job, parts, gradient):
+def test_other_nodes_give_the_same_results_afterwards(job, parts, gradient):
     def others():
         latent = job.ksampler()
         return [
@@ -69,7 +69,7 @@ def test_other_nodes_do_as_before(job, parts, gradient):
     assert repr(job.model.model_options) == options
 
 
-def test_weights_are_the_tensors_that_they_were(job):
+def test_weights_are_the_same_tensors_afterwards(job):
     networks = (job.model.model, job.vae.patcher.model, job.discriminator.network)
     before = [tensor for network in networks for tensor in network.state_dict(keep_vars=True).values()]
     assert before[0].is_inference()

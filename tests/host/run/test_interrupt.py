@@ -33,7 +33,7 @@ class Calls:
 
 
 @pytest.mark.parametrize("forward", [1, 2, 5, 8])
-def test_no_model_call_follows(job, forward):
+def test_no_model_call_follows_an_interrupt(job, forward):
     before = job.ksampler()
     calls = Calls(forward=forward)
     with pytest.raises(comfy.model_management.InterruptProcessingException):
@@ -52,7 +52,7 @@ def test_the_backward_of_many_windows_stops_within_one(job):
     job.ksampler()
 
 
-def test_between_iterates(job):
+def test_an_interrupt_between_iterates_ends_the_run(job):
     calls = Calls()
 
     def press(iterate, best):

@@ -1,4 +1,4 @@
-"""What a run leaves behind: the right preview, no likeness of who is gone, no loss by a broken network."""
+"""What a run ends with: the right preview, no stop while the face is lost, the best so far if a network breaks."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_a_run_that_stops_early_ends_with_a_full_bar(sample, shown):
 
 
 @pytest.mark.parametrize("keep", ["best", "last"])
-def test_who_is_gone_is_not_like_enough(sample, observed, keep):
+def test_a_face_that_is_lost_does_not_stop_the_run(sample, observed, keep):
     """A face that is lost keeps its place, and what is there may look like it."""
     observed(lambda iteration: iteration in (0, 3), lambda iteration: 0.9 if iteration else 0.2)
     report = sample(iterations=6, keep=keep, stop_at_similarity=0.8).result[2]
@@ -82,7 +82,7 @@ class Breaks:
         return self.decode(*arguments, **options) * (torch.nan if self.calls > self.at else 1)
 
 
-def test_a_vae_that_breaks_later_costs_nothing_that_there_is(sample, job, monkeypatch, caplog):
+def test_a_vae_that_breaks_later_leaves_the_best_so_far_and_a_warning(sample, job, monkeypatch, caplog):
     monkeypatch.setattr(job.vae.first_stage_model, "decode", Breaks(job.vae.first_stage_model.decode, 3), raising=False)
     with caplog.at_level(logging.WARNING):
         latent, image, report = sample(iterations=9, keep="best", gradient="windowed").result
@@ -92,7 +92,7 @@ def test_a_vae_that_breaks_later_costs_nothing_that_there_is(sample, job, monkey
 
 
 @pytest.mark.parametrize(("keep", "at"), [("last", 3), ("best", 0)])
-def test_with_nothing_to_keep_it_is_an_error_that_names_the_vae(sample, job, monkeypatch, keep, at):
+def test_a_vae_that_breaks_with_nothing_to_return_is_an_error(sample, job, monkeypatch, keep, at):
     monkeypatch.setattr(
         job.vae.first_stage_model, "decode", Breaks(job.vae.first_stage_model.decode, at), raising=False
     )
@@ -100,7 +100,7 @@ def test_with_nothing_to_keep_it_is_an_error_that_names_the_vae(sample, job, mon
         sample(iterations=5, keep=keep)
 
 
-def test_denoise_of_nothing_is_the_latent_as_it_came(sample, job, run):
+def test_a_denoise_of_0_returns_the_latent_unchanged(sample, job, run):
     job.latent = {"samples": torch.randn(1, 16, 8, 8, generator=torch.Generator().manual_seed(3))}
     latent, image, report = sample(denoise=0.0).result
     assert torch.equal(latent["samples"], job.ksampler(denoise=0.0)) and torch.equal(
@@ -110,11 +110,11 @@ def test_denoise_of_nothing_is_the_latent_as_it_came(sample, job, run):
     assert report.number == [] and run("PlotConvergence", report=report).result[0].shape[-1] == 3
 
 
-def test_sigmas_without_a_step_are_explained(job):
+def test_sigmas_without_a_step_are_refused(job):
     sigmas = comfy.samplers.calculate_sigmas(job.model.get_model_object("model_sampling"), "simple", 4)
     (_, low) = SplitSigmas.execute(sigmas, 4).result
     assert len(low) == 1
-    with pytest.raises(ValueError, match="SplitSigmas split earlier"):
+    with pytest.raises(ValueError, match="SplitSigmas"):
         job.sampler().sample(SimpleNamespace(model_patcher=job.model), low, {}, None, torch.zeros(1, 16, 8, 8))
 
 
@@ -147,14 +147,14 @@ class TestPreviews:
             (["--preview-method", "auto"], "auto", "auto", True),
         ],
     )
-    def test_the_host_s_setting_is_heeded_where_the_user_made_it(
+    def test_the_host_s_setting_counts_where_the_user_made_it(
         self, sample, shown, host, argv, method, preview, pictures
     ):
         host(argv, method, default=method)
         sample(iterations=1, preview=preview)
         assert [picture is not None for *_, picture in shown] == [pictures] * 2
 
-    def test_none_in_the_settings_of_newer_hosts_is_heeded(self, sample, shown, host):
+    def test_none_in_the_settings_of_newer_hosts_counts(self, sample, shown, host):
         host([], "none", default="auto")
         sample(iterations=1)
         assert all(picture is None for *_, picture in shown)

@@ -20,7 +20,7 @@ class Clip:
         return [[context, {"pooled_output": torch.full((1, 2), float(len(text))), **self.options}]]
 
 
-def test_a_row_for_each_line_and_shorter_ones_begin_again(run):
+def test_each_line_is_a_row_and_shorter_ones_are_repeated(run):
     (conditioning, count) = run("EncodePromptBatch", clip=Clip(guidance=3.5), prompts="ab\n\n  abcd ").result
     ((context, options),) = conditioning
     assert count == 2
@@ -28,30 +28,30 @@ def test_a_row_for_each_line_and_shorter_ones_begin_again(run):
     assert options["pooled_output"][:, 0].tolist() == [2, 4] and options["guidance"] == 3.5
 
 
-def test_the_host_s_own_encoder(run, parts, job):
+def test_each_row_is_encoded_as_by_the_host(run, parts, job):
     """Each row is what the host's CLIP Text Encode makes of its line."""
     import nodes as host_nodes
 
     (conditioning, _) = run("EncodePromptBatch", clip=parts.clip, prompts="a red hat\na blue hat").result
     ((context, options),) = conditioning
     for row, text in enumerate(("a red hat", "a blue hat")):
-        ((alone, its),) = host_nodes.CLIPTextEncode().encode(parts.clip, text)[0]
-        torch.testing.assert_close(context[row], alone[0])
+        ((encoded, its),) = host_nodes.CLIPTextEncode().encode(parts.clip, text)[0]
+        torch.testing.assert_close(context[row], encoded[0])
         torch.testing.assert_close(options["pooled_output"][row], its["pooled_output"][0])
 
 
 @pytest.mark.parametrize(
     ("prompts", "message"),
     [
-        (" \n\n", "There is no prompt"),
-        ("\n".join("x" * length for length in (97, 89)), "too different lengths"),
+        (" \n\n", "no prompt"),
+        ("\n".join("x" * length for length in (97, 89)), "lengths"),
     ],
 )
-def test_what_cannot_be_says_so(run, prompts, message):
+def test_prompts_that_cannot_be_one_batch_are_refused(run, prompts, message):
     with pytest.raises(ValueError, match=message):
         run("EncodePromptBatch", clip=Clip(), prompts=prompts)
 
 
-def test_without_a_clip_it_says_so(run):
-    with pytest.raises(ValueError, match="There is no CLIP"):
+def test_a_missing_clip_is_refused(run):
+    with pytest.raises(ValueError, match="CLIP"):
         run("EncodePromptBatch", clip=None, prompts="a hat")

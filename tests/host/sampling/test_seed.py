@@ -1,4 +1,4 @@
-"""Find Seed: of several unguided pictures the one that is nearest to the reference."""
+"""Find Seed: of a number of unguided pictures the one that is nearest to the reference."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ def test_no_other_seed_is_nearer(find, sample):
     drawn = {each: sample(seed=each, steps=2, iterations=0).result for each in range(3, 7)}
     alike = {each: report.similarity[0][0] for each, (_, _, report) in drawn.items()}
     assert len(set(alike.values())) == 4
-    # it looks by random views, which waver a little
+    # the similarity is that of random views, which vary a little
     assert alike[seed] >= sorted(alike.values())[-2]
     assert torch.equal(picture, drawn[seed][1])
 
 
-def test_one_seed_is_itself_and_the_last_one_is_followed_by_the_first(find):
+def test_a_count_of_1_returns_the_seed_and_seeds_wrap_around(find):
     assert find(count=1)[0] == 3
     assert find(seed=2**64 - 1, count=2)[0] in (2**64 - 1, 0)
 
 
-def test_where_there_is_no_face_in_any_picture_it_says_so(find, job, monkeypatch):
+def test_pictures_without_a_face_are_refused(find, job, monkeypatch):
     eye = job.identity.discriminator._discriminator
     monkeypatch.setattr(eye, "locate", lambda image, query=None: [[]] * len(image))
-    with pytest.raises(ValueError, match="In none of the 4 pictures"):
+    with pytest.raises(ValueError, match="none of the 4"):
         find()

@@ -59,9 +59,9 @@ def test_the_transform_is_insightfaces(size):
 
 
 def test_what_cannot_be_aligned():
-    with pytest.raises(ValueError, match="112 or 128 pixels, or a multiple of these, not of 160"):
+    with pytest.raises(ValueError, match="112 or 128.*160"):
         align(torch.zeros(3, 8, 8), TEMPLATE, 160)
-    with pytest.raises(ValueError, match="all in one point"):
+    with pytest.raises(ValueError, match="one point"):
         align(torch.zeros(3, 8, 8), torch.ones(5, 2), 112)
 
 

@@ -31,19 +31,19 @@ def portrait(*colour):
 def test_what_the_network_sees_of_a_face(tmp_path, colour, word, age):
     """Insightface's own class, on a network that takes red for male and green for age."""
     pytest.importorskip("insightface")
-    seen = describe_face(write_attributes(tmp_path / "genderage.onnx"), *portrait(*colour))
-    assert (seen.word, seen.age) == (word, pytest.approx(age, abs=1))
+    description = describe_face(write_attributes(tmp_path / "genderage.onnx"), *portrait(*colour))
+    assert (description.word, description.age) == (word, pytest.approx(age, abs=1))
 
 
 def test_a_pack_without_the_file():
-    with pytest.raises(ValueError, match="this face pack cannot tell gender and age.*genderage.onnx"):
+    with pytest.raises(ValueError, match="genderage.onnx"):
         describe_face(None, *portrait(1.0, 1.0, 1.0))
 
 
 def test_a_file_that_does_not_run(tmp_path):
     pytest.importorskip("insightface")
     path = write_onnx(tmp_path / "bad.onnx", ["b", 3, 96, 96], [("Nonsense", ["image"], "y", {})], {"y": ["b", 3]})
-    with pytest.raises(OnnxError, match="onnxruntime cannot run bad.onnx"):
+    with pytest.raises(OnnxError, match="bad.onnx"):
         describe_face(path, *portrait(1.0, 1.0, 1.0))
 
 

@@ -87,7 +87,7 @@ class TestDetector:
             expected[0][..., 1::2] /= 2
         torch.testing.assert_close((boxes, scores), tuple(expected), atol=1e-3, rtol=0)
 
-    def test_regions_are_sorted_apart_and_in_the_image(self, detector):
+    def test_regions_are_sorted_distinct_and_in_the_image(self, detector):
         images = torch.stack([picture(40, 64, seed) for seed in range(3)])
         query = detector.text_query("dog")
         found = detector.detect(images, query, floor=0.0)
@@ -96,9 +96,9 @@ class TestDetector:
             scores = [region.score for region in regions]
             assert scores == sorted(scores, reverse=True)
             assert all(0 <= r.box[0] < r.box[2] <= 64 and 0 <= r.box[1] < r.box[3] <= 40 for r in regions)
-            alone = detector.detect(image[None], query, floor=0.0)[0]
+            single = detector.detect(image[None], query, floor=0.0)[0]
             torch.testing.assert_close(
-                torch.stack([box_of(r) for r in alone]), torch.stack([box_of(r) for r in regions]), atol=1e-3, rtol=0
+                torch.stack([box_of(r) for r in single]), torch.stack([box_of(r) for r in regions]), atol=1e-3, rtol=0
             )
             floor = scores[2]
             above = detector.detect(image[None], query, floor=floor - 1e-5)[0]
@@ -108,13 +108,13 @@ class TestDetector:
         assert detector.detect(picture(40, 40)[None], detector.text_query("dog"), floor=1.0) == [[]]
 
     def test_too_many_words(self, detector):
-        with pytest.raises(ValueError, match="too long.*reads 14 tokens"):
+        with pytest.raises(ValueError, match="too long.*14 tokens"):
             detector.text_query("a dog a cat a ball a dog a cat a ball a dog a cat")
 
     @torch.no_grad()
     def test_numbers_beyond_its_precision(self, detector):
         detector.network.layer_norm.weight.fill_(torch.inf)
-        with pytest.raises(ValueError, match="computes nan or infinity.*load it in fp32"):
+        with pytest.raises(ValueError, match="nan.*fp32"):
             detector.image_query(picture(64, 64))
 
     @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])

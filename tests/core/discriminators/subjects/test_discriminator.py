@@ -27,7 +27,7 @@ class TestLocate:
         assert dino.image_query(picture(40, 60), regions[0]) is None and dino.text_query(" ") is None
 
     def test_words_without_a_detector(self, load):
-        with pytest.raises(ValueError, match="'a dog' cannot be looked for without a detector.*paint a mask"):
+        with pytest.raises(ValueError, match="a dog.*without a detector"):
             encode_identity(load(), [picture(80, 80)], text="a dog")
 
     @pytest.mark.parametrize("detector", subject_folders.DETECTORS)
@@ -58,7 +58,7 @@ class TestLocate:
 
     def test_nothing_that_the_words_name(self, load):
         owl = load(detector="owlvit", threshold=1.0)
-        with pytest.raises(ValueError, match="reference image: no subject found"):
+        with pytest.raises(ValueError, match="reference image.*no subject"):
             encode_identity(owl, [picture(64, 64)], text="a dog")
 
     def test_doubtful_regions_go_down_to_a_quarter_of_the_threshold(self, load):
@@ -72,17 +72,17 @@ class TestLocate:
         owl = load(detector="owlvit")
         identity = encode_identity(owl, [picture(64, 64)])
         image = torch.zeros(1, 3, 64, 64, device="meta")
-        with pytest.raises(ValueError, match="dinov2 with owlvit is on the device cpu and the picture on meta"):
+        with pytest.raises(ValueError, match="dinov2 with owlvit.*cpu.*meta"):
             owl.locate(image, identity.query)
 
     def test_an_identity_belongs_to_its_detector(self, load, tmp_path):
-        """What one detector shall look for means nothing to another, even where the numbers would fit."""
+        """A query of one detector means nothing to another, even where the numbers would fit."""
         owl = load(detector="owlvit")
         save_identity(encode_identity(owl, [picture(64, 64)]), tmp_path / "dog.safetensors")
-        kept = load_identity(tmp_path / "dog.safetensors", load(detector="owlvit", dtype=torch.bfloat16))
-        assert kept.query.shape == (1, 32)
+        loaded = load_identity(tmp_path / "dog.safetensors", load(detector="owlvit", dtype=torch.bfloat16))
+        assert loaded.query.shape == (1, 32)
         for other in (load(detector="owlv2"), load()):
-            with pytest.raises(ValueError, match="encoded by dinov2 with owlvit .*here dinov2"):
+            with pytest.raises(ValueError, match="dinov2 with owlvit.*dinov2"):
                 load_identity(tmp_path / "dog.safetensors", other)
 
     @pytest.mark.skipif(not (SHARED / "dog.jpg").is_file(), reason="the shared test pictures are not here")
@@ -92,8 +92,8 @@ class TestLocate:
         owl = load(detector="owlv2")
         identity = encode_identity(owl, [photo], text="a dog")
         assert identity.crops.shape == (1, 3, 28, 28) and identity.embedding.isfinite().all()
-        seen = IdentityGuidance(identity, owl, pixels=1.0).energy(views=2)(photo[None].requires_grad_(), 0)
-        assert seen.energy.isfinite().all() and seen.found.all()
+        observation = IdentityGuidance(identity, owl, pixels=1.0).energy(views=2)(photo[None].requires_grad_(), 0)
+        assert observation.energy.isfinite().all() and observation.found.all()
 
 
 @pytest.mark.parametrize(("detector", "pixels"), [(None, 0.0), ("owlvit", 0.0), ("owlv2", 0.5)])

@@ -91,7 +91,7 @@ class TestEmbedder:
         content = (root / "dinov2" / "model.safetensors").read_bytes()
         assert load().digest == hashlib.sha256(content).hexdigest()
 
-    def test_weights_in_several_files(self, tmp_path, load):
+    def test_weights_in_more_than_one_file(self, tmp_path, load):
         subject_folders.write_embedder(tmp_path / "dino", max_shard_size="40KB")
         shards = sorted((tmp_path / "dino").glob("model-*.safetensors"))
         assert len(shards) > 1

@@ -99,16 +99,16 @@ class TestFolders:
         assert file.read_bytes()[:1] == b"\x80"
         load_subject_discriminator(folder, None)
 
-    @pytest.mark.parametrize("kept", [0.0, 0.0001, 0.5, 0.999])
-    def test_a_part_of_a_file(self, folder, kept):
+    @pytest.mark.parametrize("fraction", [0.0, 0.0001, 0.5, 0.999])
+    def test_a_part_of_a_file(self, folder, fraction):
         content = (folder / "model.safetensors").read_bytes()
-        (folder / "model.safetensors").write_bytes(content[: int(kept * len(content))])
+        (folder / "model.safetensors").write_bytes(content[: int(fraction * len(content))])
         self.refuses(folder, "only a part of one; download it again")
 
     def test_a_network_of_another_kind(self, folders, folder):
         root, _ = folders
         self.refuses(root / "owlvit", "of the kind owlvit; needed is dinov2 or .*facebook/dinov2-base")
-        with pytest.raises(PretrainedError, match="of the kind dinov2; needed is owlvit or owlv2.*google/owl"):
+        with pytest.raises(PretrainedError, match="dinov2.*owlvit or owlv2"):
             load_subject_discriminator(folder, folder)
 
     def test_a_kind_that_transformers_does_not_know_yet(self, folder, monkeypatch):
@@ -142,7 +142,7 @@ class TestFolders:
     def test_a_detector_that_cannot_read(self, folder, tmp_path):
         subject_folders.write_detector(tmp_path / "owl")
         (tmp_path / "owl" / "merges.txt").unlink()
-        with pytest.raises(PretrainedError, match="no tokenizer .*all files of its repository"):
+        with pytest.raises(PretrainedError, match="no tokenizer"):
             load_subject_discriminator(folder, tmp_path / "owl")
 
     def change_config(self, folder, **changes):
