@@ -43,6 +43,14 @@ class TestNames:
             run("SaveIdentity", identity=job.identity, filename_prefix=prefix)
         assert not list(identities.rglob("*"))
 
+    @pytest.mark.parametrize(
+        "prefix", ["CON/anna", "family/nul.x/anna", "family./anna", "family /anna", "a:b", "C:anna"]
+    )
+    def test_names_of_devices_on_any_system(self, run, job, identities, prefix):
+        with pytest.raises(ValueError, match="Windows"):
+            run("SaveIdentity", identity=job.identity, filename_prefix=prefix)
+        assert not list(identities.rglob("*"))
+
     @pytest.mark.parametrize("prefix", ["a" * 200, "Łukasz 2", "家族/安娜", "anna.v2", "a%b", " anna"], ids=ascii)
     def test_all_other_names_are_saved_and_loaded(self, run, job, load, identities, prefix):
         run("SaveIdentity", identity=job.identity, filename_prefix=prefix)
