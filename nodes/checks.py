@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor
 
 from ..rectifid_core.guidance.identity import IdentityGuidance
-from ..rectifid_core.report.report import Report
 from .host.networks.discriminators import HostedDiscriminator
 
 _ON_THE_WAY = "and look at switches and muted nodes on the way"
@@ -42,28 +40,6 @@ def checked_images(value: Any, node: str) -> Tensor:
         f"{name_of(value)} arrives at {node} where an image should: connect Load Image or another node that gives one, "
         f"{_ON_THE_WAY}."
     )
-
-
-_SOCKETS: dict[str, tuple[str, Callable[[Any], bool]]] = {
-    "MODEL": ("a model", lambda value: hasattr(value, "get_model_object")),
-    "CLIP": ("a CLIP", lambda value: hasattr(value, "tokenize")),
-    "VAE": ("a VAE", lambda value: hasattr(value, "decode") and not isinstance(value, bytes)),
-    "CONDITIONING": (
-        "a conditioning",
-        lambda value: isinstance(value, list) and bool(value) and isinstance(value[0], list | tuple),
-    ),
-    "LATENT": ("a latent", lambda value: isinstance(value, dict) and isinstance(value.get("samples"), Tensor)),
-    "RECTIFID_REPORT": ("a report", lambda value: isinstance(value, Report)),
-}
-_MAY_LACK = ("CLIP", "VAE")  # of a checkpoint without; the nodes say so
-
-
-def wrong_socket(socket: str, name: str, value: Any) -> str | None:
-    """What is wrong with what the socket of that type got; None for nothing, and for types that nodes check."""
-    what, is_good = _SOCKETS.get(socket, ("", lambda value: True))
-    if is_good(value) or (value is None and socket in _MAY_LACK):
-        return None
-    return f"{name_of(value)} arrives at {name} where {what} should, {_ON_THE_WAY}"
 
 
 def name_of(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""What arrives at an input, checked against the node's own schema.
+"""What arrives at a widget, checked against the node's own schema.
 
 The host checks the range of a number and, from 0.33 on, the options of a combo, where a value is typed in or comes
 through its API.  It checks nothing where a value comes from another node, and older hosts take any text for a combo.
@@ -14,8 +14,6 @@ from numbers import Integral, Real
 from typing import Any, TypeVar
 
 from comfy_api.latest import io
-
-from .checks import wrong_socket
 
 Node = TypeVar("Node", bound=type[io.ComfyNode])
 _MOST = 20  # options that a message names
@@ -49,7 +47,7 @@ def with_checked_widgets(node: Node) -> Node:
 
 
 def _problem(widget: io.Input, value: Any) -> str | None:
-    """What is wrong with the value, and what would be right; None for a good one."""
+    """What is wrong with the value, and what would be right; None for a good one, and for what is no widget."""
     if value is None and widget.optional:
         return None
     if isinstance(widget, io.Combo.Input):
@@ -68,7 +66,7 @@ def _problem(widget: io.Input, value: Any) -> str | None:
             return f"{widget.id} is {_show(value)}, and must be text"
         if any("\ud800" <= letter <= "\udfff" for letter in value):
             return f"{widget.id} has halves of characters in it, which are no text; write it anew"
-    return wrong_socket(widget.get_io_type(), widget.id, value)
+    return None
 
 
 def _within(widget: io.Int.Input | io.Float.Input, value: Any) -> bool:

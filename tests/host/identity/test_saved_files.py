@@ -103,6 +103,8 @@ class TestLists:
     def test_a_list_that_is_older_than_the_files_says_which_there_are(self, run, job, nodes, load, identities):
         (placeholder,) = nodes["LoadIdentity"].INPUT_TYPES()["required"]["file"][1]["options"]
         run("SaveIdentity", identity=job.identity)
+        assert nodes["LoadIdentity"].validate_inputs(file=placeholder) is True, "it can only mean the only one"
+        run("SaveIdentity", identity=job.identity)
         for message in (nodes["LoadIdentity"].validate_inputs(file=placeholder), None):
             if message is None:
                 with pytest.raises(FileNotFoundError) as error:

@@ -58,12 +58,12 @@ def test_without_a_clip_it_says_so(run):
 
 
 def test_what_is_no_clip_is_named(run):
-    with pytest.raises(ValueError, match="a str arrives at clip where a CLIP should"):
+    with pytest.raises(ValueError, match="a str arrives at clip, where a CLIP should"):
         run("EncodePromptBatch", clip="text", prompts="a person")
 
 
 def test_what_is_no_report_or_model_is_named(run):
     for node, socket in (("PlotConvergence", "report"), ("ModelSamplingRectifiedFlow", "model")):
         for junk in (None, 7, "text"):
-            with pytest.raises(ValueError, match=f"arrives at {socket} where"):
+            with pytest.raises(ValueError, match=f"arrives at {socket}, where"):
                 run(node, **{socket: junk})

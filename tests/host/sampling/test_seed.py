@@ -53,8 +53,8 @@ def test_one_frame_of_a_video_model_is_refused(find):
         find(latent_image={"samples": torch.ones(1, 16, 1, 8, 8)})
 
 
-@pytest.mark.parametrize("junk", [None, 7, "text", [], {}, torch.ones(3)], ids=lambda junk: type(junk).__name__)
+@pytest.mark.parametrize("junk", [None, 7, "text", [7], {}, torch.ones(3)], ids=lambda junk: type(junk).__name__)
 @pytest.mark.parametrize("socket", ["model", "positive", "negative", "latent_image", "vae"])
 def test_what_is_none_of_its_kind_is_named(find, socket, junk):
-    with pytest.raises(ValueError, match=f"There is no VAE|arrives at {socket} where"):
+    with pytest.raises(ValueError, match=f"There is no VAE|arrives at {socket}, where"):
         find(**{socket: junk})
