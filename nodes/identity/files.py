@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from pathlib import Path
 
 import folder_paths
@@ -22,6 +23,7 @@ from .display import plot, show
 
 FOLDER, ENDING = "identities", ".safetensors"
 LONGEST = 200  # bytes of a name or a folder's name; file systems allow 255, and the number and the ending follow
+_DEVICE = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  # as a folder, on Windows
 folder_paths.add_model_folder_path(FOLDER, os.path.join(folder_paths.models_dir, FOLDER))
 SAVED = Choice(
     "identity",
@@ -142,6 +144,11 @@ def _check_name(folder: Path, prefix: str) -> None:
             f"the name {prefix[:40]!r}... is too long for a file: {len(prefix)} letters, where {LONGEST} are the most; "
             "write a shorter one"
         )
+    folders = prefix.replace("\\", "/").split("/")[:-1]
+    if ":" in prefix or any(
+        _DEVICE.fullmatch(part) or part.rstrip(". ") != part for part in folders if part.strip(".")
+    ):
+        raise ValueError(f"{prefix!r} is a name that Windows takes for something else; {example}")
     place = (folder / prefix).resolve()
     if place == folder or not place.is_relative_to(folder):
         raise ValueError(f"{prefix!r} is no name for a file in {folder}; {example}")

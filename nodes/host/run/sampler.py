@@ -278,7 +278,13 @@ def _refuse_other_latents(latents: Tensor, model: ModelPatcher) -> None:
         raise ValueError("This latent is a video or a sound; guidance works on images. Use a latent of one frame.")
     if not len(latents):
         raise ValueError("This latent is a batch of no pictures: give it at least one.")
-    channels = model.get_model_object("latent_format").latent_channels
+    latent_format = model.get_model_object("latent_format")
+    if latents.ndim != latent_format.latent_dimensions + 2:
+        raise ValueError(
+            f"This latent is one of a video model, of the shape {tuple(latents.shape)}, and the model draws pictures. "
+            "Use an empty latent for this model, or encode the image with its VAE."
+        )
+    channels = latent_format.latent_channels
     if latents.shape[1] != channels:
         raise ValueError(
             f"The latent has {latents.shape[1]} channels and the model works on {channels}. Encode the image with the "

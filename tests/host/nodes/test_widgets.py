@@ -140,7 +140,8 @@ def test_there_are_combos_numbers_and_texts():
 def test_a_combo_takes_what_it_offers_and_nothing_else(refusal, node_id, widget, linked):
     for junk in JUNK:
         said = refusal(node_id, linked, **{widget: junk})
-        assert said is not None and (f"{widget} is" in said or "There is no" in said), f"{junk!r}: {said}"
+        words = (f"{widget} is", f"{widget}: ", "There is no")  # ours, those of newer hosts, and those of names
+        assert said is not None and any(each in said for each in words), f"{junk!r}: {said}"
         assert "KeyError" not in said and "TypeError" not in said
     for option in WIDGETS[node_id, widget].options:
         assert f"{widget} is {option!r}" not in (refusal(node_id, linked, **{widget: option}) or "")

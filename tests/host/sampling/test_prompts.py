@@ -55,3 +55,15 @@ def test_prompts_that_cannot_be_one_batch_are_refused(run, prompts, message):
 def test_a_missing_clip_is_refused(run):
     with pytest.raises(ValueError, match="CLIP"):
         run("EncodePromptBatch", clip=None, prompts="a hat")
+
+
+def test_what_is_no_clip_is_named(run):
+    with pytest.raises(ValueError, match="a str arrives at clip, where a CLIP should"):
+        run("EncodePromptBatch", clip="text", prompts="a person")
+
+
+def test_what_is_no_report_or_model_is_named(run):
+    for node, socket in (("PlotConvergence", "report"), ("ModelSamplingRectifiedFlow", "model")):
+        for junk in (None, 7, "text"):
+            with pytest.raises(ValueError, match=f"arrives at {socket}, where"):
+                run(node, **{socket: junk})

@@ -45,3 +45,16 @@ def test_pictures_without_a_face_are_refused(find, job, monkeypatch):
     monkeypatch.setattr(eye, "locate", lambda image, query=None: [[]] * len(image))
     with pytest.raises(ValueError, match="none of the 4"):
         find()
+
+
+def test_one_frame_of_a_video_model_is_refused(find):
+    """The shape of Wan's and Qwen's latents, for a model of pictures."""
+    with pytest.raises(ValueError, match="latent is one of a video model"):
+        find(latent_image={"samples": torch.ones(1, 16, 1, 8, 8)})
+
+
+@pytest.mark.parametrize("junk", [None, 7, "text", [7], {}, torch.ones(3)], ids=lambda junk: type(junk).__name__)
+@pytest.mark.parametrize("socket", ["model", "positive", "negative", "latent_image", "vae"])
+def test_what_is_none_of_its_kind_is_named(find, socket, junk):
+    with pytest.raises(ValueError, match=f"There is no VAE|arrives at {socket}, where"):
+        find(**{socket: junk})
