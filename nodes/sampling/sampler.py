@@ -7,8 +7,6 @@ from typing import Any
 import comfy.samplers
 from comfy_api.latest import io, ui
 
-import nodes as host_nodes
-
 from ...rectifid_core.guidance.base import Guidance as AnyGuidance
 from ...rectifid_core.guidance.base import NoGuidance, check_guidance
 from ...rectifid_core.solver.rules import RULES

@@ -65,12 +65,12 @@ class FaceDetector:
         if any(lacking):  # insightface would resize a strip to no pixels at all
             pixels = np.pad(pixels, ((0, lacking[0]), (0, lacking[1]), (0, 0)))
         boxes, landmarks = self._scrfd.detect(pixels)
-        shift = torch.tensor(shift)
+        offset = torch.tensor(shift)
         faces = [
             Region(
-                tuple(((torch.from_numpy(box[:4]).view(2, 2) + shift) * scale).flatten().tolist()),
+                tuple(((torch.from_numpy(box[:4]).view(2, 2) + offset) * scale).flatten().tolist()),
                 float(box[4]),
-                (torch.from_numpy(points) + shift) * scale,
+                (torch.from_numpy(points) + offset) * scale,
             )
             for box, points in zip(boxes, landmarks, strict=True)
         ]
