@@ -1,4 +1,4 @@
-"""`run.py check`: lint, format and types, by the pinned versions of the tools; says all that is wrong, not the first."""
+"""`run.py check`: lint, format and types, by the pinned versions of the tools; says all that is wrong."""
 
 from __future__ import annotations
 

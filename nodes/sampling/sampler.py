@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
 import comfy.samplers
@@ -16,6 +17,8 @@ from ..host.run.monitor import IF_MISSING, RunMonitor
 from ..host.run.progress import PREVIEWS
 from ..host.run.sampler import KEEP, SCALE_UNITS, GuidedSampler, sample
 from ..types import Guidance, Report
+
+host_nodes: Any = import_module("nodes")  # of ComfyUI; a type checker takes our own folder for it
 
 
 class AnchoredRectifiedSampler(io.ComfyNode):
