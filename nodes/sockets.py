@@ -57,7 +57,8 @@ def with_checked_sockets(node: Node) -> Node:
 
     None for a VAE, CLIP or CLIP vision model is left to the node: checkpoints without one give it.
     """
-    execute: Callable[..., io.NodeOutput] = node.execute.__func__
+    changed: Any = node  # the host's class has no room for another signature
+    execute: Callable[..., io.NodeOutput] = changed.execute.__func__
 
     @functools.wraps(execute)
     def checked(cls: type[io.ComfyNode], *args: Any, **inputs: Any) -> io.NodeOutput:
@@ -71,5 +72,5 @@ def with_checked_sockets(node: Node) -> Node:
                 )
         return execute(cls, *args, **inputs)
 
-    node.execute = classmethod(checked)
+    changed.execute = classmethod(checked)
     return node

@@ -25,7 +25,8 @@ def with_checked_widgets(node: Node) -> Node:
     The options are those of a schema that is made when it is executed, so that lists of files are as their folders are
     then.  Combos that the node's ``validate_inputs`` takes are left to the node: it knows more names than the list has.
     """
-    execute: Callable[..., io.NodeOutput] = node.execute.__func__
+    changed: Any = node  # the host's class has no room for another signature
+    execute: Callable[..., io.NodeOutput] = changed.execute.__func__
 
     @functools.wraps(execute)
     def checked(cls: type[io.ComfyNode], *args: Any, **inputs: Any) -> io.NodeOutput:
@@ -42,7 +43,7 @@ def with_checked_widgets(node: Node) -> Node:
             raise ValueError(f"{schema.display_name}: {'; '.join(problems)}.")
         return execute(cls, *args, **inputs)
 
-    node.execute = classmethod(checked)
+    changed.execute = classmethod(checked)
     return node
 
 

@@ -1,22 +1,26 @@
-"""`run.py check`: lint and format, by the pinned version of the tool; says all that is wrong, not only the first."""
+"""`run.py check`: lint, format and types, by the pinned versions of the tools; says all that is wrong."""
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
-from .environment import ROOT
+from .environment import BASE, ROOT
 
 PYTHON = [sys.executable, "-m"]
 CHECKS = {
     "lint": [*PYTHON, "ruff", "check", "."],
     "format": [*PYTHON, "ruff", "format", "--check", "."],
+    "types": [*PYTHON, "basedpyright", "--pythonpath", sys.executable],
 }
 
 
 def main() -> int:
     """Run every check and return 1 where one failed."""
-    failed = [name for name, command in CHECKS.items() if subprocess.run(command, cwd=ROOT).returncode]
+    # The type checker looks for ComfyUI where this interpreter would import it from.
+    environment = os.environ | {"PYTHONPATH": os.environ.get("COMFYUI_PATH", str(BASE))}
+    failed = [name for name, command in CHECKS.items() if subprocess.run(command, cwd=ROOT, env=environment).returncode]
     print(f"{', '.join(CHECKS)}: {'failed: ' + ', '.join(failed) if failed else 'clean'}")
     return 1 if failed else 0
 

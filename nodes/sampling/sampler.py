@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
 import comfy.samplers
 from comfy_api.latest import io, ui
-
-import nodes as host_nodes
 
 from ...rectifid_core.guidance.base import Guidance as AnyGuidance
 from ...rectifid_core.guidance.base import NoGuidance, check_guidance
@@ -18,6 +17,8 @@ from ..host.run.monitor import IF_MISSING, RunMonitor
 from ..host.run.progress import PREVIEWS
 from ..host.run.sampler import KEEP, SCALE_UNITS, GuidedSampler, sample
 from ..types import Guidance, Report
+
+host_nodes: Any = import_module("nodes")  # of ComfyUI; a type checker takes our own folder for it
 
 
 class AnchoredRectifiedSampler(io.ComfyNode):

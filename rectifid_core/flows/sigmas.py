@@ -90,6 +90,7 @@ class ConsistencyFlow(SigmaFlow):
 
     def step(self, k: int, z: Tensor) -> Tensor:
         x = self._denoise(z * self._scales[k], self._sigmas[k])
-        if self._noises[k] is not None:
-            x = self._add_noise(self._sigmas[k + 1], self._noises[k], x)
+        noise = self._noises[k]
+        if noise is not None:
+            x = self._add_noise(self._sigmas[k + 1], noise, x)
         return x / self._scales[k + 1]

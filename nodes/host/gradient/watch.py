@@ -8,10 +8,10 @@ calls.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -53,7 +53,7 @@ class ModelWatch:
         Raises CutGradientError then, if it came through no network at all; warns if through some of them.
         """
         inputs: list[_Input] = []
-        make = self._sampling.calculate_input
+        make: Callable[[Tensor, Tensor], Tensor] = cast(Any, self._sampling).calculate_input
 
         def calculate_input(sigma: Tensor, noise: Tensor) -> Tensor:
             made = make(sigma, noise)
