@@ -49,7 +49,7 @@ _HOMES = {
     "plot_report": "report.plot",
 }
 
-__all__ = list(_HOMES)  # noqa: PLE0604 - names, as they must be
+__all__ = list(_HOMES)  # pyright: ignore[reportUnsupportedDunderAll] - names, as they must be
 
 
 def __getattr__(name: str) -> Any:

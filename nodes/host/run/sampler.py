@@ -278,7 +278,7 @@ def _refuse_other_latents(latents: Tensor, model: ModelPatcher) -> None:
         raise ValueError("This latent is a video or a sound; guidance works on images. Use a latent of one frame.")
     if not len(latents):
         raise ValueError("This latent is a batch of no pictures: give it at least one.")
-    latent_format = model.get_model_object("latent_format")
+    latent_format: Any = model.get_model_object("latent_format")
     if latents.ndim != latent_format.latent_dimensions + 2:
         raise ValueError(
             f"This latent is one of a video model, of the shape {tuple(latents.shape)}, and the model draws pictures. "
