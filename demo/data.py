@@ -3,10 +3,10 @@
     python demo/data.py        # twenty minutes on one core, 8 GB
 
 `scenes`: one picture each of SCENES different people, for the autoencoder and the flow.  `couples`: COUPLES pictures,
-twice as wide, of two people each, for the flow.  `guide`, `judge`: FAMILIES people each with TWINS, every one
-of whom differs from the first in exactly one trait; all of a family in the same MOMENTS scenes, at the recognisers' 64
-pixels.  No person is in two of the sets: each set draws its people from its own range of seeds, and the seeds from
-`TUNING` up are never trained on.
+twice as wide, of two people each, for the flow.  `twins`: TWO_TWINS people and somebody who differs from them in
+exactly one trait, in the same scene, for the autoencoder.  `guide`, `judge`: FAMILIES people each with TWINS such
+twins, all of a family in the same MOMENTS scenes, at the recognisers' 64 pixels.  No person is in two of the sets: each
+set draws its people from its own range of seeds, and the seeds from `TUNING` up are never trained on.
 """
 
 from __future__ import annotations
@@ -25,8 +25,14 @@ CACHE = Path(os.environ.get("RECTIFID_DEMO_CACHE", Path(__file__).parent / "cach
 TRAINED = CACHE / "weights"  # what the stages write and read of each other, until all of it goes to WEIGHTS
 SIZE, RECOGNISER_SIZE = 128, 64
 SCENES, COUPLES = 64_000, 24_000
-FAMILIES, TWINS, MOMENTS = 4_000, 3, 6
-FIRST_SEED = {"scenes": 1_000_000, "couples": 1_500_000, "guide": 2_000_000, "judge": 3_000_000}
+TWO_TWINS, FAMILIES, TWINS, MOMENTS = 10_000, 4_000, 3, 6
+FIRST_SEED = {
+    "scenes": 1_000_000,
+    "couples": 1_500_000,
+    "twins": 1_800_000,
+    "guide": 2_000_000,
+    "judge": 3_000_000,
+}
 TUNING, EVALUATION = 4_000_000, 5_000_000
 CHUNK = 1_000
 MENTIONS = (1.0, 0.8, 0.6, 0.3)  # how much of a scene each of its four prompts names
@@ -94,6 +100,14 @@ def _draw_couples(start: int):
     return np.stack(pictures), prompts
 
 
+def _draw_twins(start: int) -> tuple[np.ndarray]:
+    pictures = []
+    for number in range(start, start + CHUNK):
+        scene = training_scene(np.random.default_rng([FIRST_SEED["twins"] + number, 1]))
+        pictures.append([np.asarray(draw(person, scene, SIZE)) for person in family("twins", number)[0][:2]])
+    return (np.array(pictures),)
+
+
 def _draw_families(job: tuple[str, int]) -> np.ndarray:
     name, start = job
     pictures = []
@@ -112,13 +126,19 @@ def _draw_families(job: tuple[str, int]) -> np.ndarray:
 def build() -> None:
     CACHE.mkdir(parents=True, exist_ok=True)
     with ProcessPoolExecutor() as pool:
-        for kind, draw_kind, count in (("scenes", _draw_scenes, SCENES), ("couples", _draw_couples, COUPLES)):
+        kinds = {
+            "scenes": (_draw_scenes, SCENES),
+            "couples": (_draw_couples, COUPLES),
+            "twins": (_draw_twins, TWO_TWINS),
+        }
+        for kind, (draw_kind, count) in kinds.items():
             if not (CACHE / f"{kind}.npy").exists():
-                parts = list(pool.map(draw_kind, range(0, count, CHUNK)))
-                (CACHE / f"{kind}.json").write_text(json.dumps([prompt for part in parts for prompt in part[1]]))
+                pictures, *prompts = zip(*pool.map(draw_kind, range(0, count, CHUNK)), strict=True)
+                if prompts:
+                    (CACHE / f"{kind}.json").write_text(json.dumps([four for part in prompts[0] for four in part]))
                 if kind == "scenes":
-                    np.save(CACHE / "labels.npy", np.concatenate([part[2] for part in parts]))
-                np.save(CACHE / f"{kind}.npy", np.concatenate([part[0] for part in parts]))
+                    np.save(CACHE / "labels.npy", np.concatenate(prompts[1]))
+                np.save(CACHE / f"{kind}.npy", np.concatenate(pictures))
         for name in ("guide", "judge"):
             if not (CACHE / f"{name}.npy").exists():
                 jobs = [(name, start) for start in range(0, FAMILIES, CHUNK // 10)]
