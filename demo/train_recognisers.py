@@ -1,10 +1,11 @@
 """Trains the two recognisers, one that guides and one that only judges, the attribute reader that scores the prompt,
-and the trait reader that says who is to be seen.
+the trait reader that says who is to be seen, and a network for the Frechet distance of pictures.
 
     python demo/train_recognisers.py guide --minutes 30
     python demo/train_recognisers.py judge --minutes 35
     python demo/train_recognisers.py attributes --minutes 15
     python demo/train_recognisers.py reader --minutes 20
+    python demo/train_recognisers.py features --minutes 8
 
 The recognisers differ in people (disjoint), seed and architecture.  Each batch has families: people and their twins,
 who differ in one trait, in the same scenes.  Besides telling people apart, the embedding has to give away each trait
@@ -188,15 +189,15 @@ def scene_batches(rng: np.random.Generator, size: int = 128):
         yield x / 127.5 - 1 + 0.05 * torch.randn_like(x), labels[at]
 
 
-def trait_batches(rng: np.random.Generator, size: int = 64):
-    """The same pictures in full size, and the traits of who is to be seen."""
-    source = np.load(CACHE / "scenes.npy", mmap_mode="r")
+def described_batches(rng: np.random.Generator, side: int, size: int = 64):
+    """The same pictures, ``side`` pixels wide, with the traits of who is to be seen, and the attributes."""
+    source, labels = np.load(CACHE / "scenes.npy", mmap_mode="r"), torch.from_numpy(np.load(CACHE / "labels.npy"))
     seeds = range(FIRST_SEED["scenes"], FIRST_SEED["scenes"] + len(source))
     amounts, choices = encode_traits([Identity.sample(np.random.default_rng(seed)) for seed in seeds])
     while True:
         at = np.sort(rng.integers(0, len(source), size))
-        x = torch.from_numpy(source[at]).permute(0, 3, 1, 2).float()
-        yield augment(x / 127.5 - 1), (amounts[at], choices[at])
+        x = F.avg_pool2d(torch.from_numpy(source[at]).permute(0, 3, 1, 2).float(), SIZE // side)
+        yield augment(x / 127.5 - 1), (amounts[at], choices[at], labels[at])
 
 
 class Recognition(nn.Module):
@@ -222,13 +223,29 @@ class Reading(nn.Module):
         return self.loss(self.recogniser(x), target)
 
 
+class Description(nn.Module):
+    """Features from which traits and attributes can be read linearly: the loss of these readings."""
+
+    def __init__(self, features: int = 64):
+        super().__init__()
+        self.recogniser = PlainRecogniser(features)
+        self.traits = nn.Linear(features, OUTPUTS)
+        self.attributes = nn.Linear(features, sum(len(choices) for choices in ATTRIBUTES.values()))
+
+    def forward(self, x: Tensor, target: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+        features = self.recogniser(x)
+        read = read_loss(self.attributes(features), target[2]) / len(ATTRIBUTES)
+        return trait_loss(self.traits(features), *target[:2]) + read
+
+
 def train(name: str, minutes: float) -> nn.Module:
-    torch.manual_seed({"guide": 11, "judge": 22, "attributes": 33, "reader": 66}[name])
+    torch.manual_seed({"guide": 11, "judge": 22, "attributes": 33, "reader": 66, "features": 77}[name])
     model = {
         "guide": lambda: Recognition(ResidualRecogniser()),
         "judge": lambda: Recognition(PlainRecogniser()),
         "attributes": lambda: Reading(AttributeReader(), read_loss),
-        "reader": lambda: Reading(TraitReader(), lambda outputs, target: trait_loss(outputs, *target)),
+        "reader": lambda: Reading(TraitReader(), lambda outputs, target: trait_loss(outputs, *target[:2])),
+        "features": Description,
     }[name]()
     model = model.to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(model.parameters(), 2e-3, weight_decay=0.01)
@@ -241,8 +258,10 @@ def train(name: str, minutes: float) -> nn.Module:
     rng = np.random.default_rng(step)
     if name in ("guide", "judge"):
         batches = family_batches(name, rng)
+    elif name == "attributes":
+        batches = scene_batches(rng)
     else:
-        batches = scene_batches(rng) if name == "attributes" else trait_batches(rng)
+        batches = described_batches(rng, SIZE if name == "reader" else RECOGNISER_SIZE)
     start = time.process_time() - spent
     while (share := (time.process_time() - start) / (60 * minutes)) < 1:
         for group in optimizer.param_groups:
@@ -311,7 +330,7 @@ def read_accuracy(model: nn.Module, count: int = 500) -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("name", choices=("guide", "judge", "attributes", "reader"))
+    parser.add_argument("name", choices=("guide", "judge", "attributes", "reader", "features"))
     parser.add_argument("--minutes", type=float, default=10)
     arguments = parser.parse_args()
     model = train(arguments.name, arguments.minutes)
