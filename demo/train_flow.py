@@ -7,9 +7,10 @@
     COMFYUI_PATH=... python demo/train_flow.py reflow --minutes 10
     COMFYUI_PATH=... python demo/train_flow.py export
 
-One batch in three is of pictures of two people, twice as wide.  z = (1 - sigma) x + sigma noise; the network predicts
-v = noise - x at timestep 1000 sigma.  The windows are the host's four steps of its `simple` schedule with SD3's shift
-of 3.  Each stage saves its state in the cache and resumes.  Minutes are those of one processor.
+The teacher goes on from demo/weights where there are any.  One batch in three is of pictures of two people, twice as
+wide.  z = (1 - sigma) x + sigma noise; the network predicts v = noise - x at timestep 1000 sigma.  The windows are the
+host's four steps of its `simple` schedule with SD3's shift of 3.  Each stage saves its state in the cache and resumes.
+Minutes are those of one processor.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ import time
 import numpy as np
 import torch
 from autoencoder import Autoencoder
-from data import CACHE, TRAINED
+from data import CACHE, TRAINED, WEIGHTS
 from portrait import ATTRIBUTES, parse_prompt
 from safetensors.torch import load_file, save_file
 from text_encoder import QUERIES, WIDTH, TextEncoder
@@ -347,6 +348,8 @@ def teacher(minutes: float, batch: int) -> None:
     latents, read = zip(*map(load_encoded, KINDS), strict=True)
     torch.manual_seed(0)
     model = Velocity(text_encoder())
+    if (WEIGHTS / "flow.safetensors").exists():
+        model.flow.load_state_dict(load_file(WEIGHTS / "flow.safetensors"))
     nothing = read_nothing(model.text)
     training = Training("teacher", model, 1.2e-3, 0.9995, minutes)
     for _ in training.steps():
