@@ -1,7 +1,8 @@
 """Trains the embedded rectified flow, an SD3-class MMDiT of the host's own code, and its text encoder; then reflows it.
 
     COMFYUI_PATH=... python demo/train_flow.py text --minutes 4          # the text encoder, which then stays as it is
-    COMFYUI_PATH=... python demo/train_flow.py encode                    # latents and contexts of the pictures
+    COMFYUI_PATH=... python demo/train_flow.py read                      # what the text encoder reads in the prompts
+    COMFYUI_PATH=... python demo/train_flow.py encode                    # the pictures' latents
     COMFYUI_PATH=... python demo/train_flow.py teacher --minutes 480
     COMFYUI_PATH=... python demo/train_flow.py pairs --count 5000        # the guided teacher's trajectories, 4 windows
     COMFYUI_PATH=... python demo/train_flow.py reflow --minutes 10
@@ -153,15 +154,21 @@ def tokenized(kind: str) -> Tensor:
 
 
 @torch.no_grad()
-def encode() -> None:
-    """Latents ``(N, 16, 16, 16 * people)`` and what the text encoder reads in the prompts ``(N, 4, 9, 192)``, both
-    float16."""
-    text, model = text_encoder(), Autoencoder()
-    model.load_state_dict(load_file(TRAINED / "autoencoder.safetensors"))
+def read_prompts() -> None:
+    """What the text encoder reads in the prompts, ``(N, 4, 9, 192)`` float16."""
+    text = text_encoder()
     for kind in KINDS:
         unique, where = tokenized(kind).flatten(0, 1).unique(dim=0, return_inverse=True)
         read = torch.cat([torch.cat([c, p[:, None]], 1).half() for c, p in map(text, unique.split(500))])
         np.save(CACHE / f"{kind}_read.npy", read[where].unflatten(0, (-1, 4)).numpy())
+
+
+@torch.no_grad()
+def encode() -> None:
+    """The pictures' latents, ``(N, 16, 16, 16 * people)`` float16."""
+    model = Autoencoder().to(memory_format=torch.channels_last)
+    model.load_state_dict(load_file(TRAINED / "autoencoder.safetensors"))
+    for kind in KINDS:
         pictures, latents = np.load(CACHE / f"{kind}.npy", mmap_mode="r"), []
         for start in range(0, len(pictures), 100):
             x = torch.from_numpy(np.array(pictures[start : start + 100])).permute(0, 3, 1, 2).float() / 127.5 - 1
@@ -485,13 +492,14 @@ def export() -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("stage", choices=("text", "encode", "teacher", "pairs", "reflow", "export"))
+    parser.add_argument("stage", choices=("text", "read", "encode", "teacher", "pairs", "reflow", "export"))
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--batch", type=int, default=96)
     parser.add_argument("--count", type=int, default=8000)
     arguments = parser.parse_args()
     stages = {
         "text": lambda: train_text(arguments.minutes),
+        "read": read_prompts,
         "encode": encode,
         "teacher": lambda: teacher(arguments.minutes, arguments.batch),
         "pairs": lambda: pairs(arguments.count),
