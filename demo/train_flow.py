@@ -168,7 +168,7 @@ def encode() -> None:
     """The pictures' latents, ``(N, 16, 16, 16 * people)`` float16."""
     model = Autoencoder().to(memory_format=torch.channels_last)
     model.load_state_dict(load_file(TRAINED / "autoencoder.safetensors"))
-    for kind in KINDS:
+    for kind in (kind for kind in KINDS if not (CACHE / f"{kind}_latents.npy").exists()):
         pictures, latents = np.load(CACHE / f"{kind}.npy", mmap_mode="r"), []
         for start in range(0, len(pictures), 100):
             x = torch.from_numpy(np.array(pictures[start : start + 100])).permute(0, 3, 1, 2).float() / 127.5 - 1
