@@ -1,41 +1,56 @@
-"""Trains the two recognisers, one that guides and one that only judges, and the attribute reader that scores the
-prompt.
+"""Trains the two recognisers, one that guides and one that only judges, the attribute reader that scores the prompt,
+the trait reader that says who is to be seen, and a network for the Frechet distance of pictures.
 
-    python demo/train_recognisers.py guide --minutes 21
-    python demo/train_recognisers.py judge --minutes 28
-    python demo/train_recognisers.py attributes --minutes 13
+    python demo/train_recognisers.py guide --minutes 30
+    python demo/train_recognisers.py judge --minutes 35
+    python demo/train_recognisers.py attributes --minutes 15
+    python demo/train_recognisers.py reader --minutes 20
+    python demo/train_recognisers.py features --minutes 8
 
-The recognisers differ in people (disjoint), seed and architecture.  Both are trained against small adversarial changes
-of the picture (one gradient step within a ball), so that their gradients follow what people see rather than single
-pixels.  Each is exported to demo/weights as ONNX, input (B, 3, 64, 64) RGB in [-1, 1]; each stage resumes from
-demo/cache.  Minutes are those of one processor.
+The recognisers differ in people (disjoint), seed and architecture.  Each batch has families: people and their twins,
+who differ in one trait, in the same scenes.  Besides telling people apart, the embedding has to give away each trait
+(an auxiliary loss), so that none can be left out.  In every other step the pictures are changed by an adversary (one
+gradient step within a ball), so that the networks' gradients follow what people see rather than single pixels.  Each is
+exported as ONNX, input (B, 3, 64, 64) RGB in [-1, 1], 128 pixels for the trait reader; each stage resumes from the
+cache.  Minutes are those of one processor.
 """
 
 from __future__ import annotations
 
 import argparse
-import itertools
 import time
 
 import numpy as np
 import torch
-from data import CACHE, EVALUATION, MOMENTS, RECOGNISER_SIZE, SIZE
-from portrait import ATTRIBUTES, Identity, Scene, draw
+from data import (
+    CACHE,
+    EVALUATION,
+    FAMILIES,
+    FIRST_SEED,
+    MOMENTS,
+    RECOGNISER_SIZE,
+    SIZE,
+    TRAINED,
+    TWINS,
+    family,
+    training_scene,
+)
+from portrait import ATTRIBUTES, Identity, draw
 from torch import Tensor, nn
 from torch.nn import functional as F
+from traits import OUTPUTS, encode_traits, trait_loss
 
-WEIGHTS = CACHE.parent / "weights"
 TEMPERATURE = 0.06
-ADVERSARY = 1.5  # L2 radius of the adversarial change of a 3 x 64 x 64 picture in [-1, 1]
+TRAIT_WEIGHT = 2.0
+ADVERSARY = 1.0  # L2 radius of the adversarial change of a 3 x 64 x 64 picture in [-1, 1]
 
 
 class ResidualRecogniser(nn.Module):
     """The guide: residual blocks and strided convolutions, batch normalisation."""
 
-    def __init__(self, features: int = 128):
+    def __init__(self, features: int = 128, channels: int = 3, widths: tuple[int, ...] = (32, 48, 80, 112)):
         super().__init__()
-        widths = (32, 48, 80, 112)
-        self.stem = nn.Conv2d(3, widths[0], 4, stride=2, padding=1)
+        self.stem = nn.Conv2d(channels, widths[0], 4, stride=2, padding=1)
         self.down = nn.ModuleList(
             nn.Conv2d(a, b, 4, stride=2, padding=1) for a, b in zip(widths, widths[1:], strict=False)
         )
@@ -50,7 +65,9 @@ class ResidualRecogniser(nn.Module):
             )
             for width in widths
         )
-        self.head = nn.Sequential(nn.BatchNorm2d(widths[-1]), nn.SiLU(), nn.Flatten(), nn.Linear(112 * 16, features))
+        self.head = nn.Sequential(
+            nn.BatchNorm2d(widths[-1]), nn.SiLU(), nn.Flatten(), nn.Linear(widths[-1] * 16, features)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.stem(x)
@@ -90,9 +107,20 @@ class AttributeReader(nn.Module):
         return self.net(x)
 
 
+class TraitReader(nn.Module):
+    """The traits of the person on a picture of 128 pixels, as `traits.split_traits` takes them."""
+
+    def __init__(self):
+        super().__init__()
+        self.net = nn.Sequential(nn.PixelUnshuffle(2), ResidualRecogniser(OUTPUTS, 12, (48, 64, 96, 128)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.net(x)
+
+
 def augment(x: Tensor) -> Tensor:
-    """Shift, rotation and scale, blur, contrast and noise: what a generated picture may differ by and still show the
-    same person."""
+    """Shift, rotation and scale, blur, light and noise: what a generated picture may differ by and still show the same
+    person.  The light falls on the whole picture, so that skin, hair and background keep their relation."""
     b = x.shape[0]
     angle, scale = 0.06 * torch.randn(b), 1 + 0.05 * torch.randn(b)
     cos, sin = scale * torch.cos(angle), scale * torch.sin(angle)
@@ -101,7 +129,7 @@ def augment(x: Tensor) -> Tensor:
     x = F.grid_sample(x, F.affine_grid(theta, list(x.shape), False), padding_mode="border", align_corners=False)
     blurred = F.avg_pool2d(F.pad(x, (1, 1, 1, 1), mode="replicate"), 3, 1)
     x = x + torch.rand(b, 1, 1, 1).square() * (blurred - x)
-    x = x * (1 + 0.08 * torch.randn(b, 1, 1, 1)) + 0.04 * torch.randn(b, 3, 1, 1)
+    x = (x + 1) * torch.empty(b, 1, 1, 1).uniform_(0.8, 1.2) - 1 + 0.02 * torch.randn(b, 3, 1, 1)
     return (x + 0.06 * torch.rand(b, 1, 1, 1) * torch.randn_like(x)).clamp(-1, 1)
 
 
@@ -136,20 +164,20 @@ def adversary(loss, x: Tensor, radius: float) -> Tensor:
     return (start + radius * step).detach().clamp(-1, 1)
 
 
-def people_batches(name: str, rng: np.random.Generator, people: int = 64, moments: int = 2):
-    """Pictures of ``people`` in ``moments`` scenes, and who is who; in three of four batches half are twins."""
+def family_batches(name: str, rng: np.random.Generator, families: int = 24, moments: int = 2):
+    """Pictures of families, all of a family in the same scenes, and for each picture who it is and the traits."""
     source = np.load(CACHE / f"{name}.npy", mmap_mode="r")
-    twins = np.load(CACHE / f"{name}_twins.npy", mmap_mode="r")
-    target = torch.arange(people).repeat_interleave(moments)
-    for batch in itertools.count():
-        when = np.stack([rng.choice(MOMENTS, moments, replace=False) for _ in range(people)])
-        if batch % 4:
-            who, half = rng.choice(len(twins), people // 2, replace=False), people // 2
-            x = np.concatenate([source[who[:, None], when[:half]], twins[who[:, None], when[half:]]])
-        else:
-            x = source[rng.choice(len(source), people, replace=False)[:, None], when]
-        x = torch.from_numpy(x).flatten(0, 1).permute(0, 3, 1, 2).float()
-        yield augment(x / 127.5 - 1), target
+    members = 1 + TWINS
+    people = [person for number in range(FAMILIES) for person in family(name, number)[0]]
+    traits = [each.unflatten(0, (FAMILIES, members)) for each in encode_traits(people)]
+    target = torch.arange(families * members).repeat_interleave(moments)
+    while True:
+        which = np.sort(rng.choice(FAMILIES, families, replace=False))
+        when = np.stack([rng.choice(MOMENTS, moments, replace=False) for _ in which])
+        x = source[which[:, None, None], np.arange(members)[None, :, None], when[:, None]]
+        x = torch.from_numpy(x).flatten(0, 2).permute(0, 3, 1, 2).float()
+        seen = [each[which].flatten(0, 1).repeat_interleave(moments, 0) for each in traits]
+        yield augment(x / 127.5 - 1), (target, *seen)
 
 
 def scene_batches(rng: np.random.Generator, size: int = 128):
@@ -161,9 +189,64 @@ def scene_batches(rng: np.random.Generator, size: int = 128):
         yield x / 127.5 - 1 + 0.05 * torch.randn_like(x), labels[at]
 
 
+def described_batches(rng: np.random.Generator, side: int, size: int = 64):
+    """The same pictures, ``side`` pixels wide, with the traits of who is to be seen, and the attributes."""
+    source, labels = np.load(CACHE / "scenes.npy", mmap_mode="r"), torch.from_numpy(np.load(CACHE / "labels.npy"))
+    seeds = range(FIRST_SEED["scenes"], FIRST_SEED["scenes"] + len(source))
+    amounts, choices = encode_traits([Identity.sample(np.random.default_rng(seed)) for seed in seeds])
+    while True:
+        at = np.sort(rng.integers(0, len(source), size))
+        x = F.avg_pool2d(torch.from_numpy(source[at]).permute(0, 3, 1, 2).float(), SIZE // side)
+        yield augment(x / 127.5 - 1), (amounts[at], choices[at], labels[at])
+
+
+class Recognition(nn.Module):
+    """A recogniser and linear readings of the traits from its embedding: the loss of both."""
+
+    def __init__(self, recogniser: nn.Module, features: int = 128):
+        super().__init__()
+        self.recogniser, self.traits = recogniser, nn.Linear(features, OUTPUTS)
+
+    def forward(self, x: Tensor, target: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+        features = F.normalize(self.recogniser(x).float(), dim=1)
+        return contrast(features, target[0]) + TRAIT_WEIGHT * trait_loss(self.traits(10 * features), *target[1:])
+
+
+class Reading(nn.Module):
+    """A network that reads labels from a picture: its loss."""
+
+    def __init__(self, network: nn.Module, loss):
+        super().__init__()
+        self.recogniser, self.loss = network, loss
+
+    def forward(self, x: Tensor, target) -> Tensor:
+        return self.loss(self.recogniser(x), target)
+
+
+class Description(nn.Module):
+    """Features from which traits and attributes can be read linearly: the loss of these readings."""
+
+    def __init__(self, features: int = 64):
+        super().__init__()
+        self.recogniser = PlainRecogniser(features)
+        self.traits = nn.Linear(features, OUTPUTS)
+        self.attributes = nn.Linear(features, sum(len(choices) for choices in ATTRIBUTES.values()))
+
+    def forward(self, x: Tensor, target: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+        features = self.recogniser(x)
+        read = read_loss(self.attributes(features), target[2]) / len(ATTRIBUTES)
+        return trait_loss(self.traits(features), *target[:2]) + read
+
+
 def train(name: str, minutes: float) -> nn.Module:
-    torch.manual_seed({"guide": 11, "judge": 22, "attributes": 33}[name])
-    model = {"guide": ResidualRecogniser, "judge": PlainRecogniser, "attributes": AttributeReader}[name]()
+    torch.manual_seed({"guide": 11, "judge": 22, "attributes": 33, "reader": 66, "features": 77}[name])
+    model = {
+        "guide": lambda: Recognition(ResidualRecogniser()),
+        "judge": lambda: Recognition(PlainRecogniser()),
+        "attributes": lambda: Reading(AttributeReader(), read_loss),
+        "reader": lambda: Reading(TraitReader(), lambda outputs, target: trait_loss(outputs, *target[:2])),
+        "features": Description,
+    }[name]()
     model = model.to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(model.parameters(), 2e-3, weight_decay=0.01)
     step, spent, checkpoint = 0, 0.0, CACHE / f"{name}.pt"
@@ -172,18 +255,22 @@ def train(name: str, minutes: float) -> nn.Module:
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
         step, spent = state["step"], state["spent"]
-    rng, start = np.random.default_rng(step), time.process_time() - spent
-    recognises = name != "attributes"
-    batches, measure = (people_batches(name, rng), contrast) if recognises else (scene_batches(rng), read_loss)
+    rng = np.random.default_rng(step)
+    if name in ("guide", "judge"):
+        batches = family_batches(name, rng)
+    elif name == "attributes":
+        batches = scene_batches(rng)
+    else:
+        batches = described_batches(rng, SIZE if name == "reader" else RECOGNISER_SIZE)
+    start = time.process_time() - spent
     while (share := (time.process_time() - start) / (60 * minutes)) < 1:
         for group in optimizer.param_groups:
             group["lr"] = 2e-3 * min(1, step / 50) * min(1.0, max(0.02, 1.6 * (1 - share)))
         x, target = next(batches)
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            if share > 0.25 and recognises:
-                radius = ADVERSARY * min(1.0, 2 * (share - 0.25))
-                x = adversary(lambda start, target=target: measure(model(start), target), x, radius)
-            loss = measure(model(x), target)
+            if share > 0.25 and step % 2 and name in ("guide", "judge"):
+                x = adversary(lambda start, target=target: model(start, target), x, ADVERSARY)
+            loss = model(x, target)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 5.0)
@@ -200,7 +287,7 @@ def train(name: str, minutes: float) -> nn.Module:
                 },
                 checkpoint,
             )
-    return model.eval()
+    return model.recogniser.eval()
 
 
 @torch.no_grad()
@@ -210,7 +297,7 @@ def rank(model: nn.Module, people: int = 200) -> dict[str, float]:
     for seed in range(EVALUATION, EVALUATION + people):
         identity, rng = Identity.sample(np.random.default_rng(seed)), np.random.default_rng([seed, 1])
         pictures += [
-            np.asarray(draw(identity, Scene.sample(rng), SIZE).reduce(SIZE // RECOGNISER_SIZE)) for _ in range(2)
+            np.asarray(draw(identity, training_scene(rng), SIZE).reduce(SIZE // RECOGNISER_SIZE)) for _ in range(2)
         ]
     x = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1
     features = F.normalize(model(x), dim=1)
@@ -227,7 +314,7 @@ def rank(model: nn.Module, people: int = 200) -> dict[str, float]:
 
 @torch.no_grad()
 def read_accuracy(model: nn.Module, count: int = 500) -> dict[str, float]:
-    scenes = [Scene.sample(np.random.default_rng([EVALUATION + i, 2])) for i in range(count)]
+    scenes = [training_scene(np.random.default_rng([EVALUATION + i, 2])) for i in range(count)]
     people = [Identity.sample(np.random.default_rng(EVALUATION + i)) for i in range(count)]
     pictures = [
         np.asarray(draw(who, scene, SIZE).reduce(SIZE // RECOGNISER_SIZE))
@@ -243,20 +330,22 @@ def read_accuracy(model: nn.Module, count: int = 500) -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("name", choices=("guide", "judge", "attributes"))
+    parser.add_argument("name", choices=("guide", "judge", "attributes", "reader", "features"))
     parser.add_argument("--minutes", type=float, default=10)
     arguments = parser.parse_args()
     model = train(arguments.name, arguments.minutes)
-    print(read_accuracy(model) if arguments.name == "attributes" else rank(model))
-    WEIGHTS.mkdir(exist_ok=True)
-    file = WEIGHTS / (
-        f"{arguments.name}.onnx" if arguments.name == "attributes" else f"recogniser_{arguments.name}.onnx"
-    )
-    example = torch.zeros(2, 3, RECOGNISER_SIZE, RECOGNISER_SIZE)
+    TRAINED.mkdir(exist_ok=True)
+    recognises, size = arguments.name in ("guide", "judge"), SIZE if arguments.name == "reader" else RECOGNISER_SIZE
+    file = TRAINED / f"{'recogniser_' if recognises else ''}{arguments.name}.onnx"
+    example = torch.zeros(2, 3, size, size)
     axes = {"image": {0: "batch"}, "features": {0: "batch"}}
     torch.onnx.export(
         model, (example,), str(file), input_names=["image"], output_names=["features"], dynamic_axes=axes, dynamo=False
     )
+    if recognises:
+        print(rank(model))
+    elif arguments.name == "attributes":
+        print(read_accuracy(model))
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import time
 
 import numpy as np
 import torch
-from data import CACHE, EVALUATION, FIRST_SEED, SIZE
+from data import CACHE, EVALUATION, FIRST_SEED, SIZE, TRAINED, training_scene
 from labels import LABELS, draw_labels
 from portrait import Identity, Scene, draw
 from safetensors.torch import save_file
@@ -23,7 +23,7 @@ from torch.nn import functional as F
 from train_recognisers import adversary
 from transformers import SegformerConfig, SegformerForSemanticSegmentation, SegformerImageProcessor
 
-WEIGHTS = CACHE.parent / "weights" / "segmenter"
+SEGMENTER = TRAINED / "segmenter"
 PICTURES, BATCH, RATE = 6_000, 16, 2e-3
 ADVERSARY = 3.0  # L2 radius of the adversarial change of a 3 x 128 x 128 picture in [-1, 1]
 
@@ -59,7 +59,7 @@ def soften(x: Tensor) -> Tensor:
 def drawn(seed: int) -> tuple[Identity, Scene]:
     """Who and what `data` draws from that seed."""
     rng = np.random.default_rng(seed)
-    return Identity.sample(rng), Scene.sample(rng)
+    return Identity.sample(rng), training_scene(rng)
 
 
 def train(minutes: float) -> nn.Module:
@@ -106,13 +106,13 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=5)
     model = train(parser.parse_args().minutes)
     print(overlaps(model))
-    model.config.save_pretrained(WEIGHTS)
+    model.config.save_pretrained(SEGMENTER)
     buffers = dict(model.named_buffers())
     half = {name: x if name in buffers else x.half() for name, x in model.state_dict().items()}
-    save_file(half, WEIGHTS / "model.safetensors", metadata={"format": "pt"})
+    save_file(half, SEGMENTER / "model.safetensors", metadata={"format": "pt"})
     SegformerImageProcessor(
         size={"height": SIZE, "width": SIZE}, image_mean=[0.5] * 3, image_std=[0.5] * 3
-    ).save_pretrained(WEIGHTS)
+    ).save_pretrained(SEGMENTER)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ import time
 
 import numpy as np
 import torch
-from data import CACHE, RECOGNISER_SIZE, SIZE
+from data import CACHE, RECOGNISER_SIZE, SIZE, TRAINED
 from portrait import ATTRIBUTES
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -24,7 +24,6 @@ from torch.nn import functional as F
 from train_recognisers import ADVERSARY, adversary
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
-WEIGHTS = CACHE.parent / "weights"
 CONFIG = {
     "model_type": "clip_vision_model",
     "hidden_act": "quick_gelu",
@@ -106,8 +105,8 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=5)
     vision = train(parser.parse_args().minutes)
     state = {name: x.half().contiguous() for name, x in vision.state_dict().items() if x.is_floating_point()}
-    save_file(state, WEIGHTS / "clip_vision.safetensors")
-    (WEIGHTS / "clip_vision.json").write_text(json.dumps(CONFIG, indent=1) + "\n")
+    save_file(state, TRAINED / "clip_vision.safetensors")
+    (TRAINED / "clip_vision.json").write_text(json.dumps(CONFIG, indent=1) + "\n")
 
 
 if __name__ == "__main__":
