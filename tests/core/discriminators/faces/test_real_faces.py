@@ -174,13 +174,18 @@ def test_half_precision(real, people, dtype, least):
 
 
 def test_real_faces_that_make_poor_references(real, people):
-    """Sharp ones and slightly blurred ones pass; at a blur of 3 of a crop's pixels, none does."""
+    """Sharp ones and slightly blurred ones pass; at a blur of 3 of a crop's pixels, none does.
+
+    One of the six people looks aside, and is doubted for that, see test_doubts.py.
+    """
     photo, faces, _ = people
-    for face in faces:
+    doubts = [real.doubt(face, real.crop(photo[None], [face])[0]) for face in faces]
+    assert sum(doubt is not None for doubt in doubts) == 1
+    for face in (face for face, doubt in zip(faces, doubts, strict=True) if doubt is None):
         crop = real.crop(photo[None], [face])[0]
-        assert real.doubt(face, crop) is None and sharpness(crop) > 7 * DULLEST
+        assert sharpness(crop) > 7 * DULLEST
         small = F.interpolate(crop[None], (56, 56), mode="bilinear", antialias=True)
-        assert real.doubt(face, F.interpolate(small, (112, 112), mode="bilinear")[0]) is None
+        assert "blurred" not in (real.doubt(face, F.interpolate(small, (112, 112), mode="bilinear")[0]) or "")
         assert "blurred" in real.doubt(face, gaussian_blur(crop, 3.0))
     tiny = F.interpolate(photo[None], scale_factor=0.3, mode="bilinear", antialias=True)[0]
     (doubt,) = encode_identity(real, [tiny], strategy="largest").doubts
