@@ -268,7 +268,7 @@ class TestMeasure:
         assert similarity < 0.5
         nobody = torch.zeros_like(others)
         similarity, text = run("MeasureIdentity", images=torch.cat([others, nobody]), identity=identity).result
-        assert similarity < 0.5 and text.splitlines()[1] == "image 2: no face found"
+        assert similarity < 0.5 and "image 2: no face found" in text.splitlines()
         assert run("MeasureIdentity", images=nobody, identity=identity).result[0] == 0.0
 
 
