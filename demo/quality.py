@@ -13,6 +13,7 @@ unguided pictures, not chosen.  A network that is not there is left out.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -146,9 +147,9 @@ def sample(model: Velocity, autoencoder: Autoencoder, prompts: list[str], guided
         read = torch.cat([context, pooled[:, None]], 1)
         z = torch.randn(len(part), 16, 16, 16, generator=generator)
         steps = STEPS_PER_WINDOW if guided else 1
-        sigmas = [torch.linspace(a, b, steps + 1)[:-1] for a, b in zip(BOUNDARIES[:-1], BOUNDARIES[1:], strict=True)]
+        sigmas = [torch.linspace(a, b, steps + 1)[:-1] for a, b in itertools.pairwise(BOUNDARIES)]
         sigmas = torch.cat([*sigmas, torch.zeros(1)])
-        for here, there in zip(sigmas[:-1], sigmas[1:], strict=True):
+        for here, there in itertools.pairwise(sigmas):
             if guided:
                 both = torch.cat([nothing.expand_as(read), read])
                 plain, named = model.read(torch.cat([z, z]), here.expand(2 * len(z)), both).chunk(2)

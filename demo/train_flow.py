@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import itertools
 import json
 import os
 import re
@@ -415,9 +416,9 @@ def pairs(count: int, batch: int = 100) -> None:
             scale = torch.where(empty, 1.0, GUIDANCE).view(-1, 1, 1, 1)
             z = torch.randn(n, 16, 16, 16 * people)
             trajectory = [z.half()]
-            for start, end in zip(BOUNDARIES[:-1], BOUNDARIES[1:], strict=True):
+            for start, end in itertools.pairwise(BOUNDARIES):
                 sigmas = torch.linspace(start, end, STEPS_PER_WINDOW + 1)
-                for here, there in zip(sigmas[:-1], sigmas[1:], strict=True):
+                for here, there in itertools.pairwise(sigmas):
                     both = torch.cat([nothing.expand(n, -1, -1), prompt])
                     plain, named = model.read(torch.cat([z, z]), here.expand(2 * n), both).chunk(2)
                     z = z + (there - here) * (plain + scale * (named - plain))
@@ -459,14 +460,12 @@ def straightness(model: Velocity, count: int = 100, steps: int = 16) -> dict[str
 
     def euler(sigmas: Tensor) -> tuple[list[Tensor], list[Tensor]]:
         states, velocities = [z0], []
-        for here, there in zip(sigmas[:-1], sigmas[1:], strict=True):
+        for here, there in itertools.pairwise(sigmas):
             velocities.append(model.read(states[-1], here.expand(count), read))
             states.append(states[-1] + (there - here) * velocities[-1])
         return states, velocities
 
-    inside = torch.cat(
-        [torch.linspace(a, b, steps + 1)[:-1] for a, b in zip(BOUNDARIES[:-1], BOUNDARIES[1:], strict=True)]
-    )
+    inside = torch.cat([torch.linspace(a, b, steps + 1)[:-1] for a, b in itertools.pairwise(BOUNDARIES)])
     sigmas = torch.cat([inside, torch.zeros(1)])
     states, velocities = euler(sigmas)
     whole, windows, length = 0.0, 0.0, sigmas[:-1] - sigmas[1:]

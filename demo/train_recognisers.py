@@ -18,6 +18,7 @@ cache.  Minutes are those of one processor.
 from __future__ import annotations
 
 import argparse
+import itertools
 import time
 
 import numpy as np
@@ -51,9 +52,7 @@ class ResidualRecogniser(nn.Module):
     def __init__(self, features: int = 128, channels: int = 3, widths: tuple[int, ...] = (32, 48, 80, 112)):
         super().__init__()
         self.stem = nn.Conv2d(channels, widths[0], 4, stride=2, padding=1)
-        self.down = nn.ModuleList(
-            nn.Conv2d(a, b, 4, stride=2, padding=1) for a, b in zip(widths, widths[1:], strict=False)
-        )
+        self.down = nn.ModuleList(nn.Conv2d(a, b, 4, stride=2, padding=1) for a, b in itertools.pairwise(widths))
         self.blocks = nn.ModuleList(
             nn.Sequential(
                 nn.BatchNorm2d(width),

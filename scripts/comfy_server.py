@@ -84,14 +84,14 @@ class ComfyServer:
 
     async def _run(self, prompt: dict, watch: Callable[[Event], None]) -> dict[str, dict]:
         client = uuid.uuid4().hex
-        async with aiohttp.ClientSession() as session:
-            async with session.ws_connect(f"{self.address}/ws?clientId={client}", max_msg_size=0) as socket:
-                body = {"prompt": prompt, "client_id": client}
-                async with session.post(f"{self.address}/prompt", json=body) as answer:
-                    told = await answer.json()
-                    if answer.status != 200:
-                        raise ServerError(refusal(told, prompt))
-                await follow(socket, told["prompt_id"], watch)
+        address = f"{self.address}/ws?clientId={client}"
+        async with aiohttp.ClientSession() as session, session.ws_connect(address, max_msg_size=0) as socket:
+            body = {"prompt": prompt, "client_id": client}
+            async with session.post(f"{self.address}/prompt", json=body) as answer:
+                told = await answer.json()
+                if answer.status != 200:
+                    raise ServerError(refusal(told, prompt))
+            await follow(socket, told["prompt_id"], watch)
         history = json.loads(self.get(f"/history/{told['prompt_id']}"))
         return history[told["prompt_id"]]["outputs"]
 

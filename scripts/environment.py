@@ -57,10 +57,7 @@ class Host:
 def prepare(command: str) -> Host:
     """Return a ComfyUI in which a command of run.py works, after setting up whatever is missing."""
     chosen = os.environ.get("COMFYUI_PATH")
-    if chosen:
-        host = existing_host(Path(chosen).expanduser().resolve(), REQUIREMENTS[command])
-    else:
-        host = private_host()
+    host = existing_host(Path(chosen).expanduser().resolve(), REQUIREMENTS[command]) if chosen else private_host()
     link_pack(BASE / "custom_nodes" / "rectifid")
     return host
 

@@ -66,10 +66,10 @@ class SegmentationGuidance(io.ComfyNode):
     @classmethod
     def execute(cls, segmenter, mask, label) -> io.NodeOutput:
         mask = one_mask(mask, f"where {label} belongs")
-        if mask is None:
-            raise ValueError(f"Segmentation Guidance has no mask: connect one of where {label} belongs")
         with torch.inference_mode(False):  # what is made here takes part in a gradient later
             loaded = HostedDiscriminator(load_segmenter(_folder(segmenter)))
+        if mask is None:
+            raise ValueError(f"Segmentation Guidance has no mask: connect one of where {label} belongs")
         return io.NodeOutput(GuidanceBySegmentation(loaded, label, mask))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 from torch import Tensor
 
 from ..images.regions import Region
@@ -24,7 +26,7 @@ class PanelDiscriminator(EmbeddingDiscriminator):
         count = max(1, round(width / height))
         edges = [round(width * i / count) for i in range(count + 1)]
         regions = []
-        for left, right in zip(edges, edges[1:], strict=False):
+        for left, right in itertools.pairwise(edges):
             ((within,),) = super().locate(image[:1, :, :, left:right])
             box = (within.box[0] + left, within.box[1], within.box[2] + left, within.box[3])
             regions.append(Region(box))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import astuple, replace
 
@@ -255,7 +256,7 @@ class TestGuidance:
         z0 = torch.logit(pictures(seed=1).clamp(0.2, 0.8))
         energy = combine(parts).energy(views=0)
         iterates = list(solve(MinimalFlow(), torch.sigmoid, energy, z0, iterations=4, scale=3.0))
-        changed = [(b.latent != a.latent).any(dim=1)[0] for a, b in zip(iterates, iterates[1:], strict=False)]
+        changed = [(b.latent != a.latent).any(dim=1)[0] for a, b in itertools.pairwise(iterates)]
         assert all(each.any() for each in changed)
         assert not any(each[:, 12:].any() for each in changed[:2])
         assert not any(each[:, :12].any() for each in changed[2:])
@@ -299,7 +300,7 @@ class TestRefusals:
         with pytest.raises(ValueError, match="from iteration . to ."):
             limit(Brightness(), *iterations)
         early, late = limit(Brightness(), 0, 5), limit(Brightness(), 5)
-        assert [*early.terms.values()][0][1].end == [*late.terms.values()][0][1].start
+        assert next(iter(early.terms.values()))[1].end == next(iter(late.terms.values()))[1].start
         with pytest.raises(ValueError, match="from iteration 5 to 5"):
             limit(early, 5)
 

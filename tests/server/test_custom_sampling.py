@@ -57,7 +57,7 @@ def test_without_guidance_it_draws_all_the_same(server, prompt):
     (sampler,) = nodes_of(prompt, "AnchoredSampler")
     inputs = {name: value for name, value in prompt[sampler]["inputs"].items() if name != "guidance"}
     others = [
-        node for node in nodes_of(prompt, "SaveImage") if "guided" != prompt[node]["inputs"]["filename_prefix"][9:]
+        node for node in nodes_of(prompt, "SaveImage") if prompt[node]["inputs"]["filename_prefix"][9:] != "guided"
     ]
     rest = {node: entry for node, entry in prompt.items() if node not in others}
     server.run(rest | {sampler: {**prompt[sampler], "inputs": inputs}})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -109,7 +110,7 @@ def straight(denoise: Denoiser) -> StraightFlow:
 def consistency(denoise: Denoiser, noise: Tensor) -> ConsistencyFlow:
     """As the host's `sample_lcm`, with the noise that this draws from the run's seed."""
     draw, sigmas = default_noise_sampler(noise, seed=denoise.seed), denoise.sigmas
-    noises = [draw(*pair) if pair[1] > 0 else None for pair in zip(sigmas, sigmas[1:], strict=False)]
+    noises = [draw(*pair) if pair[1] > 0 else None for pair in itertools.pairwise(sigmas)]
     return ConsistencyFlow(denoise, sigmas, denoise.scale(sigmas), noises, denoise.sampling.noise_scaling)
 
 

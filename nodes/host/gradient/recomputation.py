@@ -8,7 +8,7 @@ and here the right one.  And the watch over inference operands, a mode that a ba
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 import torch
@@ -106,10 +106,8 @@ class _Saved:
                 stack.enter_context(copies)
             stack.enter_context(torch.enable_grad())
             stack.enter_context(saved_tensors_hooks(keep, _never))
-            try:
+            with suppress(_Enough):
                 self._run(*self._merged(inputs))
-            except _Enough:
-                pass
         tensors = [each.tensor for each in saved]
         changed = any(each._version != version for each, version in zip(tensors, versions, strict=True))
         return tensors, changed and copies is None

@@ -56,7 +56,9 @@ class HostedDiscriminator(_Forwarding):
     def load(self) -> torch.device:
         """Has the host load the networks, and returns the device on which they are now."""
         load_models_gpu(self.patchers)
-        return [fully_loaded(patcher) for patcher in self.patchers][0].load_device
+        for patcher in self.patchers:
+            fully_loaded(patcher)
+        return self.patchers[0].load_device
 
 
 def load_discriminator(

@@ -19,7 +19,7 @@ def eye():
 
 
 @pytest.mark.parametrize(
-    "size, boxes",
+    ("size", "boxes"),
     [
         ((8, 8), [(0, 0, 8, 8)]),
         ((8, 6), [(0, 0, 6, 8)]),

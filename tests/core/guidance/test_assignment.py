@@ -80,7 +80,7 @@ def test_when_the_likeness_changes_clearly_they_change_places():
 def between(share):
     """Left as red as ``share`` says, and right as green."""
     left = (share, 1 - share, 0.0)
-    return painted((LEFT, left), (RIGHT, left[1::-1] + (0.0,)))
+    return painted((LEFT, left), (RIGHT, (*left[1::-1], 0.0)))
 
 
 @pytest.mark.parametrize(("swing", "moves"), [(0.02, False), (0.2, True)])

@@ -28,7 +28,7 @@ def forge(file):
 
     def forged(metadata=None, **changes):
         with safe_open(file, framework="pt") as opened:
-            tensors = {name: opened.get_tensor(name) for name in opened.keys()}
+            tensors = {name: opened.get_tensor(name) for name in sorted(opened.keys())}
             metadata = opened.metadata() | (metadata or {})
         tensors = {name: tensor for name, tensor in {**tensors, **changes}.items() if tensor is not None}
         save_file(tensors, file, metadata)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
 
@@ -39,7 +41,7 @@ def test_an_iteration_computes_no_window_end_that_is_known(rule, evaluations):
     flow, before = Counted(), []
     for _ in solve(flow, torch.sigmoid, CurvedEnergy(), Z0, rule=rule, scale=0.3, iterations=6):
         before.append(flow.calls)
-    assert {later - earlier for earlier, later in zip(before[1:-1], before[2:-1], strict=False)} == {evaluations}
+    assert {later - earlier for earlier, later in itertools.pairwise(before[1:-1])} == {evaluations}
 
 
 @pytest.mark.parametrize("rule", ["fully_anchored", "unanchored"])
@@ -57,7 +59,7 @@ def test_a_trajectory_ends_where_the_rule_put_it(rule, gradient):
             gradient=gradient,
         )
     )
-    moved = [(a.latent - b.latent).norm() for a, b in zip(iterates, iterates[1:], strict=False)]
+    moved = [(a.latent - b.latent).norm() for a, b in itertools.pairwise(iterates)]
     assert all(0 < each < 10 for each in moved)
 
 
@@ -76,7 +78,7 @@ def test_a_pinned_flow_has_the_jacobian_of_the_flow():
 
 
 def test_the_registry_holds_the_rules_by_name_the_default_first():
-    assert RULES["fully_anchored"] is FullyAnchored and list(RULES)[0] == "accumulated"
+    assert RULES["fully_anchored"] is FullyAnchored and next(iter(RULES)) == "accumulated"
     assert [name for name, rule in RULES.items() if rule.clips] == [
         "accumulated",
         "single_pass",

@@ -60,7 +60,7 @@ def perflow_as_published(output, z, prediction, steps, windows=4):
         if prediction == "velocity":
             velocity = pred
         else:
-            a_s, a_e = (abar[max(int(round(1000 * x)) - 1, 0)] for x in (t_s, t_e))
+            a_s, a_e = (abar[max(round(1000 * x) - 1, 0)] for x in (t_s, t_e))
             lam = (a_e / a_s) ** 0.5
             if prediction == "diff_eps":
                 gamma = (a_s / a_e) ** 0.5

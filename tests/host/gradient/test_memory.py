@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 from types import SimpleNamespace
 
@@ -151,7 +152,7 @@ def test_where_memory_runs_out_the_run_goes_on_with_less(job, caplog, gradient, 
     said = [record.message for record in caplog.records if "out of memory" in record.message]
     assert said == [
         f"RectifID: out of memory with gradient '{failed}'; trying again with '{smaller}', which takes longer."
-        for failed, smaller in zip(names, names[1:], strict=False)
+        for failed, smaller in itertools.pairwise(names)
     ]
     assert torch.equal(job.ksampler(), before)
 

@@ -93,7 +93,7 @@ class TestLimit:
         assert torch.equal(latents[0], latents[1]) and torch.equal(latents[0], latents[2])
 
     def test_a_latent_with_a_frame_axis(self, pack, job, limit):
-        scope = [*limit(job.identity, mask=half("left")).terms.values()][0][1].scope
+        scope = next(iter(limit(job.identity, mask=half("left")).terms.values()))[1].scope
         mask = scope.mask_on(torch.zeros(1, 16, 1, 8, 8), (64, 64))
         assert mask.shape == (8, 8) and mask[:, :4].eq(1).all() and not mask[:, 4:].any()
 

@@ -95,8 +95,12 @@ class TestImages:
 class TestMask:
     @pytest.mark.parametrize(
         "mask",
-        [*[JUNK[name] for name in ("a number", "a text", "an object", "a tensor", "an empty tensor")]]
-        + [torch.ones(1, 0, 8), torch.ones(1, 8, 8) * torch.nan, torch.ones(40)],
+        [
+            *[JUNK[name] for name in ("a number", "a text", "an object", "a tensor", "an empty tensor")],
+            torch.ones(1, 0, 8),
+            torch.ones(1, 8, 8) * torch.nan,
+            torch.ones(40),
+        ],
         ids=repr,
     )
     def test_what_is_no_mask_is_named(self, run, encode, job, mask):
