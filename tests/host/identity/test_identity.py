@@ -234,7 +234,7 @@ class TestMeasure:
     def test_where_nothing_is_found(self, run, job, identity, monkeypatch):
         blind = job.discriminator._discriminator
         found = iter([[], blind.locate(torch.zeros(1, 3, 40, 50))[0], []])
-        monkeypatch.setattr(blind, "locate", lambda image, query=None: [next(found)], raising=False)
+        monkeypatch.setattr(blind, "locate", lambda image, query=None, thorough=False: [next(found)], raising=False)
         similarity, text = run("MeasureIdentity", images=pictures().repeat(2, 1, 1, 1), identity=identity).result
         assert similarity == pytest.approx(1) and text.startswith("image 1: no picture found\nimage 2: similarity 1.0")
         assert run("MeasureIdentity", images=pictures(), identity=identity).result[0] == 0.0
