@@ -123,7 +123,8 @@ def load_together(guider: CFGGuider, others: list[ModelPatcher], wanted: float, 
     ``needed`` these too.
     """
     models = [guider.model_patcher, *guider.loaded_models, *others]
-    comfy.model_management.load_models_gpu(models, memory_required=int(wanted), minimum_memory_required=needed)
+    load: Any = comfy.model_management.load_models_gpu  # whose defaults look as if it took whole bytes only
+    load(models, memory_required=wanted, minimum_memory_required=needed)
 
 
 class OutOfMemoryFallback(Gradient):
