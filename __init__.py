@@ -8,9 +8,12 @@ WEB_DIRECTORY = "./web"
 
 
 class RectifIDExtension(ComfyExtension):
+    """The pack's nodes, for the host."""
+
     async def get_node_list(self):
         return NODES
 
 
 async def comfy_entrypoint():
+    """What the host calls."""
     return RectifIDExtension()

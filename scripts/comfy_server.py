@@ -164,6 +164,7 @@ def serving(base: Path, output: Path) -> Iterator[ComfyServer]:
 
 
 def wait_until_up(server: ComfyServer, process: subprocess.Popen, log: Path, seconds: float = 180) -> None:
+    """Wait for the first answer; raises ServerError, with the end of the log, where none comes."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline and process.poll() is None:
         try:
@@ -177,10 +178,12 @@ def wait_until_up(server: ComfyServer, process: subprocess.Popen, log: Path, sec
 
 
 def free_port() -> int:
+    """A port of this machine that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
 
 
 def has_accelerator() -> bool:
+    """Whether there is a device that ComfyUI uses by itself."""
     return torch.cuda.is_available() or torch.backends.mps.is_available() or torch.xpu.is_available()

@@ -86,6 +86,7 @@ def lay_out(pictures: dict[str, Image.Image], similarity: dict[str, float]) -> I
 
 
 def main() -> int:
+    """Draw the quickstart's picture and say how good it is; with ``--serve`` leave the server up."""
     parser = argparse.ArgumentParser(prog="run.py demo")
     parser.add_argument("--serve", action="store_true")
     arguments = parser.parse_args()
@@ -112,6 +113,7 @@ def main() -> int:
 
 
 def wait_for_ctrl_c() -> None:
+    """Sleep until Ctrl-C."""
     try:
         while True:
             time.sleep(3600)

@@ -146,6 +146,7 @@ def _digest(path: Path) -> str | None:
 
 
 def main(arguments: list[str]) -> int:
+    """Download and install the pack that the command line names."""
     parser = argparse.ArgumentParser(prog="python -m scripts.download_face_pack", description=__doc__.splitlines()[0])
     parser.add_argument("pack", help=f"one of {', '.join(PACKS)}")
     parser.add_argument("--to", type=Path, required=True, help="the folder of your ComfyUI, the one that holds models/")

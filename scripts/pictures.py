@@ -161,6 +161,7 @@ def composition_grid(drawn: dict[str, dict[str, list[Image.Image]]]) -> Image.Im
 
 
 def main() -> int:
+    """Make every picture anew."""
     if (chromium := find_chromium()) is None:
         print("This needs a Chromium; install one, or name it by CHROMIUM_PATH.")
         return 1

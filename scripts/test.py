@@ -32,6 +32,7 @@ def run_suite(suite: str, arguments: list[str]) -> Counter[str]:
 
 
 def count(report: Path) -> Counter[str]:
+    """The outcomes in a JUnit report: passed, failed, skipped."""
     counts: Counter[str] = Counter()
     for suite in ElementTree.parse(report).getroot().iter("testsuite"):
         tests, skipped = int(suite.get("tests", 0)), int(suite.get("skipped", 0))
@@ -41,6 +42,7 @@ def count(report: Path) -> Counter[str]:
 
 
 def main(arguments: list[str]) -> int:
+    """Run every suite and return 1 where a test failed."""
     total = sum((run_suite(suite, arguments) for suite in SUITES), Counter())
     print(f"\n{total['passed']} passed, {total['failed']} failed, {total['skipped']} skipped")
     return 1 if total["failed"] else 0

@@ -88,7 +88,7 @@ class SegmentationEnergy:
 
 
 def _cross_entropy(there: Tensor, elsewhere: Tensor, inside: Tensor) -> Tensor:
-    """``(B,)``"""
+    """Of each sample, ``(B,)``."""
     sides = [(inside, there), (~inside, elsewhere)]
     means = [(log_p * side).sum(dim=(1, 2)) / side.sum(dim=(1, 2)).clamp(min=1) for side, log_p in sides]
     return -(means[0] + means[1]) / 2

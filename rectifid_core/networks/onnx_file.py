@@ -68,10 +68,12 @@ def inputs_of(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
 
 
 def shape_of(value: onnx.ValueInfoProto) -> Shape:
+    """The sides of an input or output."""
     return [axis.dim_value if axis.dim_value > 0 else None for axis in value.type.tensor_type.shape.dim]
 
 
 def show(shape: Shape) -> str:
+    """A shape for messages: "(any, 3, 112, 112)"."""
     return "(" + ", ".join("any" if side is None else str(side) for side in shape) + ")"
 
 

@@ -76,6 +76,7 @@ def gather(chains: list[Chain], observation: Observation, states: list[Tensor], 
 
 
 def without_graph(observation: Observation) -> Observation:
+    """The observation with its energies detached."""
     if observation.by_scope is None:
         return replace(observation, energy=observation.energy.detach())
     by_scope = {scope: None if energy is None else energy.detach() for scope, energy in observation.by_scope.items()}

@@ -35,20 +35,24 @@ def weights(name: str) -> Path:
 
 
 def load_model() -> ModelPatcher:
+    """The embedded flow as MODEL."""
     return flow_from_state(_read("flow.safetensors"))
 
 
 def load_clip() -> comfy.sd.CLIP:
+    """The embedded text encoder as CLIP."""
     return clip_from_network(TextEncoder.from_state_dict(_read("text_encoder.safetensors")))
 
 
 def load_vae() -> comfy.sd.VAE:
+    """The embedded autoencoder as VAE."""
     autoencoder = Autoencoder()
     autoencoder.load_state_dict(_read("autoencoder.safetensors"))
     return vae_from_network(autoencoder)
 
 
 def load_clip_vision() -> comfy.clip_vision.ClipVisionModel:
+    """The embedded CLIP vision model."""
     clip_vision = comfy.clip_vision.ClipVisionModel(str(weights("clip_vision.json")))
     clip_vision.load_sd(_read("clip_vision.safetensors"))
     return clip_vision

@@ -26,7 +26,7 @@ class Description:
     age: int
 
     def words(self, age_word: bool) -> str:
-        """ "woman"; or with a word for the age, such as "young woman" or "girl"."""
+        """The word, "woman"; or with a word for the age, such as "young woman" or "girl"."""
         if not age_word:
             return self.word
         if self.age < CHILD:

@@ -107,7 +107,7 @@ def _entries(place: Path) -> list[Path]:
 
 
 def _purpose(folder: Path, file: Path) -> str:
-    """ "detector", "recogniser" or "attributes"; of any other file, what it takes and gives, for people."""
+    """What it is for: "detector", "recogniser", "attributes"; of another file, what it takes and gives, for people."""
     try:
         model = read_onnx(file)
         inputs = [shape_of(value) for value in inputs_of(model)]
