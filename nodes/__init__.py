@@ -13,16 +13,15 @@ from .identity.describe import DescribeFaceIdentity
 from .identity.encode import EncodeReferenceIdentity
 from .identity.files import LoadIdentity, SaveIdentity
 from .identity.measure import MeasureIdentity
+from .inputs import with_checked_inputs
 from .models.families import ModelSamplingPeRFlow, ModelSamplingRectifiedFlow
 from .sampling.prompts import EncodePromptBatch
 from .sampling.report import PlotConvergence
 from .sampling.sampler import AnchoredRectifiedSampler, AnchoredSampler
 from .sampling.seed import FindSeed
-from .sockets import with_checked_sockets
-from .widgets import with_checked_widgets
 
 NODES = [
-    with_checked_widgets(with_checked_sockets(node))
+    with_checked_inputs(node)
     for node in (
         LoadFaceDiscriminator,
         LoadSubjectDiscriminator,

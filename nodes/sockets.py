@@ -5,17 +5,13 @@ Sockets of the pack's other types are checked where they are used, see `checks`.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
-from comfy_api.latest import io
 from torch import Tensor
 
 from ..rectifid_core.report.report import Report
 from .checks import name_of
-
-Node = TypeVar("Node", bound=type[io.ComfyNode])
 
 
 class Kind(NamedTuple):
@@ -52,25 +48,15 @@ KINDS = {
 }
 
 
-def with_checked_sockets(node: Node) -> Node:
-    """The same node class; its ``execute`` refuses, by ValueError with advice, what cannot be of a socket's type.
+def wrong_socket(io_type: str, name: str, value: Any) -> str | None:
+    """What is wrong with what the socket ``name`` of that type got; None for nothing, and for types that nodes check.
 
     None for a VAE, CLIP or CLIP vision model is left to the node: checkpoints without one give it.
     """
-    changed: Any = node  # the host's class has no room for another signature
-    execute: Callable[..., io.NodeOutput] = changed.execute.__func__
-
-    @functools.wraps(execute)
-    def checked(cls: type[io.ComfyNode], *args: Any, **inputs: Any) -> io.NodeOutput:
-        schema = cls.define_schema()
-        for socket in schema.inputs or ():
-            kind = KINDS.get(socket.io_type)
-            if kind and socket.id in inputs and not kind.holds(inputs[socket.id]):
-                raise ValueError(
-                    f"{schema.display_name}: {name_of(inputs[socket.id])} arrives at {socket.id}, where {kind.name} "
-                    f"should: connect {kind.source}, and look at switches and muted nodes on the way."
-                )
-        return execute(cls, *args, **inputs)
-
-    changed.execute = classmethod(checked)
-    return node
+    kind = KINDS.get(io_type)
+    if kind is None or kind.holds(value):
+        return None
+    return (
+        f"{name_of(value)} arrives at {name}, where {kind.name} should: connect {kind.source}, and look at switches "
+        "and muted nodes on the way"
+    )

@@ -1,4 +1,4 @@
-"""What arrives at a widget, checked against the node's own schema.
+"""What arrives at an input, checked against the node's own schema.
 
 The host checks the range of a number and, from 0.33 on, the options of a combo, where a value is typed in or comes
 through its API.  It checks nothing where a value comes from another node, and older hosts take any text for a combo.
@@ -15,12 +15,15 @@ from typing import Any, TypeVar
 
 from comfy_api.latest import io
 
+from .sockets import wrong_socket
+
 Node = TypeVar("Node", bound=type[io.ComfyNode])
 _MOST = 20  # options that a message names
 
 
-def with_checked_widgets(node: Node) -> Node:
-    """The same node class; its ``execute`` refuses, by ValueError with advice, values that its widgets do not offer.
+def with_checked_inputs(node: Node) -> Node:
+    """The same node class; its ``execute`` refuses, by ValueError with advice, values that its widgets do not offer,
+    and what cannot be of a socket's type, see `wrong_socket`.
 
     The options are those of a schema that is made when it is executed, so that lists of files are as their folders are
     then.  Combos that the node's ``validate_inputs`` takes are left to the node: it knows more names than the list has.
@@ -38,7 +41,11 @@ def with_checked_widgets(node: Node) -> Node:
             if widget.id in inputs and widget.id not in own
             for value in (inputs[widget.id] if schema.is_input_list else [inputs[widget.id]])
             if (problem := _problem(widget, value))
-        ]
+        ] or [
+            problem
+            for socket in schema.inputs or ()
+            if socket.id in inputs and (problem := wrong_socket(socket.io_type, socket.id, inputs[socket.id]))
+        ][:1]
         if problems:
             raise ValueError(f"{schema.display_name}: {'; '.join(problems)}.")
         return execute(cls, *args, **inputs)
