@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any, Protocol
 
 import comfy.sample
@@ -144,38 +145,51 @@ class GuidedSampler(comfy.samplers.Sampler):
                 if self._guided:
                     guider.conds = normal(guider.conds)
                     sigmas, noise, latent_image, denoise_mask = normal((sigmas, noise, latent_image, denoise_mask))
-                seed = extra_args.get("seed") or 0
-                model = guider.inner_model
-                observer = self._observe()
-                observer.on_start(
-                    {
-                        "model": type(model).__name__,
-                        "family": family,
-                        "seed": seed,
-                        "steps": steps,
-                        "gradient": f"{CONDITIONAL}, {gradient.name}" if self._positive(guider) else gradient.name,
-                    }
-                )
+                run = partial(self._run, family, decoder, gradient)
                 extra_args = {**extra_args, "model_options": options}
-                denoiser = Denoiser(guider, sigmas, extra_args, noise, latent_image, denoise_mask)
-                x0 = model.model_sampling.noise_scaling(
-                    sigmas[0], noise, latent_image, self.max_denoise(guider, sigmas)
-                )
-                iterates = solve(
-                    flow_of(family, denoiser, noise),
-                    VAEDecoder(self._vae, decoder, model, denoise_mask),
-                    self._guidance.energy(self._views, seed),
-                    x0 / denoiser.scale(sigmas[0]),
-                    scale=self._scale_for(noise),
-                    gradient=gradient,
-                    loss_scale=LOSS_SCALE if torch.float16 in self._computed_in(model) else 1.0,
-                    **self._settings,
-                )
-                kept = self._watched(iterates, observer)
-                return model.model_sampling.inverse_noise_scaling(sigmas[-1], kept.latent)
+                arguments = (guider, sigmas, extra_args, callback, noise, latent_image, denoise_mask, disable_pbar)
+                return comfy.samplers.KSAMPLER(run).sample(*arguments)
         except torch.OutOfMemoryError:
             pass  # and only then raised anew: this one holds on to what has filled the memory
         raise torch.OutOfMemoryError(_TOO_LITTLE_MEMORY)
+
+    def _run(
+        self,
+        family: str,
+        decoder: nn.Module,
+        gradient: OutOfMemoryFallback,
+        model: comfy.samplers.KSamplerX0Inpaint,
+        x: Tensor,
+        sigmas: Tensor,
+        *,
+        extra_args: dict[str, Any],
+        **unused: Any,  # a callback for each step and a bar, in whose place is the observer
+    ) -> Tensor:
+        """What the host calls as a sampler function, with its model under the mask: the noisy latent to the clean."""
+        guider = model.inner_model
+        network, seed = guider.inner_model, extra_args.get("seed") or 0
+        observer = self._observe()
+        observer.on_start(
+            {
+                "model": type(network).__name__,
+                "family": family,
+                "seed": seed,
+                "steps": len(sigmas) - 1,
+                "gradient": f"{CONDITIONAL}, {gradient.name}" if self._positive(guider) else gradient.name,
+            }
+        )
+        denoiser = Denoiser(model, sigmas, extra_args)
+        iterates = solve(
+            flow_of(family, denoiser, x),
+            VAEDecoder(self._vae, decoder, network, extra_args["denoise_mask"]),
+            self._guidance.energy(self._views, seed),
+            x / denoiser.scale(sigmas[0]),
+            scale=self._scale_for(x),
+            gradient=gradient,
+            loss_scale=LOSS_SCALE if torch.float16 in self._computed_in(network) else 1.0,
+            **self._settings,
+        )
+        return self._watched(iterates, observer).latent
 
     def _watched(self, iterates: Iterator[Iterate], observer: Observer) -> Best | Iterate:
         """What is kept of the iterates; a network that gives nan later on does not cost what there is by then."""
