@@ -181,7 +181,7 @@ class GuidedSampler(comfy.samplers.Sampler):
         denoiser = Denoiser(model, sigmas, extra_args)
         iterates = solve(
             flow_of(family, denoiser, x),
-            VAEDecoder(self._vae, decoder, network, extra_args["denoise_mask"]),
+            VAEDecoder(self._vae, decoder, network, denoiser.end_mask),
             self._guidance.energy(self._views, seed),
             x / denoiser.scale(sigmas[0]),
             scale=self._scale_for(x),
