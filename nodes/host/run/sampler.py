@@ -30,6 +30,7 @@ from ..flows.flow import Denoiser
 from ..gradient.autograd import attribute, differentiable, normal
 from ..gradient.cfg_gradient import conditional_gradient
 from ..gradient.decoder import VAEDecoder, refuse_other_vaes
+from ..gradient.failures import is_out_of_memory
 from ..gradient.memory import (
     CONDITIONAL,
     GRADIENTS,
@@ -149,8 +150,10 @@ class GuidedSampler(comfy.samplers.Sampler):
                 extra_args = {**extra_args, "model_options": options}
                 arguments = (guider, sigmas, extra_args, callback, noise, latent_image, denoise_mask, disable_pbar)
                 return comfy.samplers.KSAMPLER(run).sample(*arguments)
-        except torch.OutOfMemoryError:
-            pass  # and only then raised anew: this one holds on to what has filled the memory
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+        # only here, after the except block, has what has filled the memory no holder
         raise torch.OutOfMemoryError(_TOO_LITTLE_MEMORY)
 
     def _run(
