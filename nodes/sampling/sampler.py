@@ -33,8 +33,8 @@ class AnchoredRectifiedSampler(io.ComfyNode):
             "while it stays anchored to what the model would draw by itself.",
             inputs=[
                 io.Model.Input("model", tooltip="A rectified flow, best one distilled to few steps."),
-                io.Conditioning.Input("positive", tooltip="What the picture shall show."),
-                io.Conditioning.Input("negative", tooltip="What it shall not show; unused at cfg 1."),
+                io.Conditioning.Input("positive", tooltip="What the picture is to show."),
+                io.Conditioning.Input("negative", tooltip="What it is not to show; unused at cfg 1."),
                 io.Latent.Input("latent_image", tooltip="The latent to start from; an empty one for a new picture."),
                 *_sockets(),
                 io.Int.Input(

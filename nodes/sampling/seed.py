@@ -33,8 +33,8 @@ class FindSeed(io.ComfyNode):
             "the seed of the sampler.",
             inputs=[
                 io.Model.Input("model", tooltip="That of the sampler, as all of the following."),
-                io.Conditioning.Input("positive", tooltip="What the picture shall show."),
-                io.Conditioning.Input("negative", tooltip="What it shall not show; unused at cfg 1."),
+                io.Conditioning.Input("positive", tooltip="What the picture is to show."),
+                io.Conditioning.Input("negative", tooltip="What it is not to show; unused at cfg 1."),
                 io.Latent.Input("latent_image", tooltip="The latent to start from. A batch is judged by its mean."),
                 io.Vae.Input("vae", tooltip="The VAE of the model."),
                 Guidance.Input(
