@@ -223,7 +223,7 @@ class GuidedSampler(comfy.samplers.Sampler):
             setting = needs.fitting(settings, guider.model_patcher.load_device)
             yield options, autoencoder.model, OutOfMemoryFallback(setting, networks)
 
-    def _positive(self, guider: CFGGuider) -> bool:
+    def _conditional(self, guider: CFGGuider) -> bool:
         return self._guided and self._gradient == CONDITIONAL and is_plain(guider)
 
     def _scale_for(self, latents: Tensor) -> float:
