@@ -1,4 +1,4 @@
-"""What arrives at sockets of the host's types, and at *report* and *settings*, checked: a wildcard node lets anything by.
+"""What arrives at sockets of the host's types, at *report* and at *settings*, checked: a wildcard lets anything by.
 
 Sockets of the pack's other types are checked where they are used, see `checks`.
 """
