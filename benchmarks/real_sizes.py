@@ -118,7 +118,7 @@ class Job:
             "guidance": guidance,
             "steps": model.steps,
             "cfg": model.cfg,
-            "gradient": gradient,
+            "settings": pack("nodes.host.run.settings").SamplerSettings(gradient=gradient),
         }
         self.networks = [self.model.model.diffusion_model, self.vae.first_stage_model, *eye.networks]
 
