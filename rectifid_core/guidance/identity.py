@@ -14,7 +14,7 @@ from ..identity.identity import Identity
 from ..images.regions import Region
 from ..images.views import Views, views_or_none
 from ..interfaces import Observation
-from .base import Network
+from .base import Network, check_gradient
 from .tracking import Tracker, searches
 
 FACTOR = 100.0  # the paper's; with it a gradient is rarely shorter than the norm 1 to which it is clipped
@@ -50,6 +50,7 @@ class RegionEnergy:
         if samples:
             index = torch.tensor(samples, device=image.device)
             crop = self._discriminator.crop(image[index], list(there.values()))
+            check_gradient(image, crop, self._discriminator.name)
             distance, cosine = self._compare(crop, iteration, samples)
             energy = energy.index_put((index,), distance.to(energy))
             similarity = similarity.index_put((index,), cosine.to(similarity))
@@ -63,6 +64,7 @@ class RegionEnergy:
             judged = self._similarity(self._views(crop, iteration, samples)).view(self._views.count, -1).mean(dim=0)
             with torch.no_grad():
                 similarity = self._similarity(crop)
+        check_gradient(crop, judged, self._discriminator.name)
         energy = FACTOR * (1 - judged)
         if self._pixels:
             energy = energy + self._pixels * PIXEL_FACTOR * self._difference(crop).to(energy)

@@ -74,8 +74,9 @@ class Report:
         if all(map(math.isnan, similarity)):
             return "drawn without guidance"
         best = max(drawn, key=similarity.__getitem__)
+        unguided = f"similarity {similarity[0]:.3f} unguided," if found[0] else "not found in the unguided, similarity"
         line = (
-            f"similarity {similarity[0]:.3f} unguided, {similarity[best]:.3f} best (iteration {self.number[best]}), "
+            f"{unguided} {similarity[best]:.3f} best (iteration {self.number[best]}), "
             f"{f'{similarity[-1]:.3f}' if found[-1] else 'not found in the'} last"
         )
         if not all(found):
@@ -90,5 +91,6 @@ def _term_line(term: dict[str, list[list]], sample: int) -> str:
     if not any(found):
         return "never found in the picture"
     measure, values = ("energy", energy) if all(map(math.isnan, similarity)) else ("similarity", similarity)
-    line = f"{measure} {values[0]:.3f} first, {values[-1]:.3f} last"
+    first = "" if math.isnan(values[0]) else f"{values[0]:.3f} first, "  # before it was ever found
+    line = f"{measure} {first}{values[-1]:.3f} last"
     return line if all(found) else f"{line}; not found in {found.count(False)} of {len(found)} pictures"

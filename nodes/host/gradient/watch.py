@@ -16,7 +16,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from ....rectifid_core.solver.gradient_checks import CutGradientError
+from ....rectifid_core.interfaces import CutGradientError
 
 _SAME = 0.01  # of the answer's norm: kernels and batches round in other ways with a graph than without
 _on_purpose = ContextVar("on_purpose", default=False)

@@ -18,7 +18,7 @@ from tests.helpers.compositions import picture, unet_control
 
 @pytest.fixture
 def cut(pack):
-    return pack("rectifid_core.solver.gradient_checks").CutGradientError
+    return pack("rectifid_core.interfaces").CutGradientError
 
 
 def tiles_without_grad(mode):
