@@ -142,9 +142,8 @@ class Hosted:
         self.pack = hosted.load("cpu")
         import nodes as host_nodes
 
-        loader = self.pack("nodes.discriminators.embedding").LoadEmbeddingDiscriminator
         self.model, clip, vae = self.pack("nodes.demo").LoadDemoModel.execute().result
-        self.eye = loader.execute(**hosted.defaults(loader))[0]
+        self.eye = self.pack("nodes.demo").LoadDemoDiscriminator.execute()[0]
         self.guidance = hosted.identity_guidance(self.pack, self.eye, reference.movedim(1, -1))
         self.views = self.pack("rectifid_core.images.views").Views(VIEWS, 0)
         node = self.pack("nodes.sampling.sampler").AnchoredRectifiedSampler
@@ -158,8 +157,7 @@ class Hosted:
             "vae": vae,
             "guidance": self.guidance,
             "iterations": ITERATIONS,
-            "views": VIEWS,
-            "gradient": GRADIENT,
+            "settings": self.pack("nodes.host.run.settings").SamplerSettings(views=VIEWS, gradient=GRADIENT),
         }
         self.run = lambda **changes: node.execute(**{**inputs, **changes})
 

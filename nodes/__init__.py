@@ -1,6 +1,6 @@
 """What a user sees: a module per shelf of the node menu.  Nodes declare and delegate."""
 
-from .demo import DrawDemoPortrait, LoadDemoModel, LoadDemoVision
+from .demo import DrawDemoPortrait, LoadDemoDiscriminator, LoadDemoModel, LoadDemoVision
 from .discriminators.embedding import LoadEmbeddingDiscriminator
 from .discriminators.faces import LoadFaceDiscriminator
 from .discriminators.subjects import LoadSubjectDiscriminator
@@ -19,6 +19,7 @@ from .sampling.prompts import EncodePromptBatch
 from .sampling.report import PlotConvergence
 from .sampling.sampler import AnchoredRectifiedSampler, AnchoredSampler
 from .sampling.seed import FindSeed
+from .sampling.settings import AnchoredSamplerSettings
 
 NODES = [
     with_checked_inputs(node)
@@ -41,10 +42,12 @@ NODES = [
         EncodePromptBatch,
         AnchoredRectifiedSampler,
         AnchoredSampler,
+        AnchoredSamplerSettings,
         PlotConvergence,
         ModelSamplingRectifiedFlow,
         ModelSamplingPeRFlow,
         LoadDemoModel,
+        LoadDemoDiscriminator,
         LoadDemoVision,
         DrawDemoPortrait,
     )

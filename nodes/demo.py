@@ -7,7 +7,10 @@ import torch
 from comfy_api.latest import io
 
 from ..demo.portrait import draw_portrait
+from ..rectifid_core.discriminators.panels import PanelDiscriminator
 from .host.networks import demo
+from .host.networks.discriminators import load_discriminator
+from .types import Discriminator
 
 CATEGORY = "RectifID/demo"
 
@@ -31,6 +34,23 @@ class LoadDemoModel(io.ComfyNode):
     @classmethod
     def execute(cls) -> io.NodeOutput:
         return io.NodeOutput(demo.load_model(), demo.load_clip(), demo.load_vae())
+
+
+class LoadDemoDiscriminator(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="LoadDemoDiscriminator",
+            display_name="Load Demo Discriminator",
+            category=CATEGORY,
+            description="The small recogniser that comes with the pack. It tells the people of the demo model apart: "
+            "one in a square picture, two in one twice as wide as high.",
+            outputs=[Discriminator.Output(display_name="discriminator", tooltip="For Encode Reference Identity.")],
+        )
+
+    @classmethod
+    def execute(cls) -> io.NodeOutput:
+        return io.NodeOutput(load_discriminator(demo.weights("recogniser_guide.onnx"), kind=PanelDiscriminator))
 
 
 class LoadDemoVision(io.ComfyNode):

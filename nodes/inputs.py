@@ -22,9 +22,9 @@ _MOST = 20  # options that a message names
 
 
 def with_checked_inputs(node: Node) -> Node:
-    """The same node class; its ``execute`` refuses, by ValueError with advice, values that its widgets do not offer,
-    and what cannot be of a socket's type, see `wrong_socket`.
+    """The same node class; its ``execute`` refuses values that its widgets do not offer, by ValueError with advice.
 
+    And so what cannot be of a socket's type, see `wrong_socket`.
     The options are those of a schema that is made when it is executed, so that lists of files are as their folders are
     then.  Combos that the node's ``validate_inputs`` takes are left to the node: it knows more names than the list has.
     """

@@ -1,4 +1,4 @@
-"""What arrives at a socket of one of the host's types, or at *report*, checked: a wildcard node lets anything by.
+"""What arrives at sockets of the host's types, at *report* and at *settings*, checked: a wildcard lets anything by.
 
 Sockets of the pack's other types are checked where they are used, see `checks`.
 """
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..rectifid_core.report.report import Report
 from .checks import name_of
+from .host.run.settings import SamplerSettings
 
 
 class Kind(NamedTuple):
@@ -44,6 +45,9 @@ KINDS = {
     ),
     "RECTIFID_REPORT": Kind(
         "a report", lambda value: isinstance(value, Report), "the report of the Anchored Rectified Sampler"
+    ),
+    "RECTIFID_SETTINGS": Kind(
+        "settings", lambda value: value is None or isinstance(value, SamplerSettings), "Sampler Settings"
     ),
 }
 

@@ -9,27 +9,21 @@ from pathlib import Path
 import folder_paths
 from comfy_api.latest import io
 
-from ...rectifid_core.discriminators.base import EmbeddingDiscriminator
-from ...rectifid_core.discriminators.panels import PanelDiscriminator
 from ...rectifid_core.networks.onnx_file import OnnxError, external_files
 from ..folders import Choice, NotThereError, files_of, state_of
-from ..host.networks.demo import weights
 from ..host.networks.discriminators import load_discriminator
+from ..schema import ADVANCED
 from ..types import Discriminator
 
 FOLDER = "discriminators"
-EMBEDDED = "embedded"
 folder_paths.add_model_folder_path(FOLDER, os.path.join(folder_paths.models_dir, FOLDER))
 FILES = Choice(
     "recogniser",
     lambda: files_of(FOLDER, ".onnx"),
     lambda: " or ".join(folder_paths.get_folder_paths(FOLDER)),
-    "Put the ONNX file of a network there that makes an embedding of a picture, or choose 'embedded'.",
+    "Put the ONNX file of a network there that makes an embedding of a picture. The demo model's own recogniser "
+    "is in Load Demo Discriminator.",
 )
-
-
-def _path(discriminator: str) -> Path:
-    return weights("recogniser_guide.onnx") if discriminator == EMBEDDED else FILES.path(discriminator)
 
 
 @functools.lru_cache
@@ -52,21 +46,22 @@ class LoadEmbeddingDiscriminator(io.ComfyNode):
                 max=1.0,
                 step=0.01,
                 tooltip=f"The {side} edge of the part of the image that the network sees, as a fraction of its size.",
+                **ADVANCED,
             )
 
+        files = FILES.names()
         return io.Schema(
             node_id="LoadEmbeddingDiscriminator",
             display_name="Load Embedding Discriminator",
             category="RectifID/discriminators",
             description="Loads a recogniser: any network that turns a picture into an embedding, as an ONNX file in "
-            f"models/{FOLDER}, or the one that belongs to the demo model.",
+            f"models/{FOLDER}.",
             inputs=[
                 io.Combo.Input(
                     "discriminator",
-                    options=[EMBEDDED, *FILES.find()],
-                    default=EMBEDDED,
-                    tooltip=f"An ONNX file in models/{FOLDER}; 'embedded' recognises the people of the demo model, "
-                    "alone or side by side.",
+                    options=files,
+                    default=files[0],
+                    tooltip=f"An ONNX file in models/{FOLDER}.",
                 ),
                 io.Int.Input(
                     "input_size",
@@ -110,22 +105,21 @@ class LoadEmbeddingDiscriminator(io.ComfyNode):
         """Instead of the host's own check, which cannot say where a missing file should be."""
         try:
             if discriminator is not None:  # None: comes from another node
-                _path(discriminator)
+                FILES.path(discriminator)
         except NotThereError as error:
             return str(error)
         return True
 
     @classmethod
     def fingerprint_inputs(cls, discriminator: str, **_):
-        path = _path(discriminator)
+        path = FILES.path(discriminator)
         return state_of(path, *_beside(path, str(state_of(path))))
 
     @classmethod
     def execute(cls, discriminator, input_size, mean, std, channel_order, left, top, right, bottom) -> io.NodeOutput:
         loaded = load_discriminator(
-            _path(discriminator),
+            FILES.path(discriminator),
             input_size,
-            PanelDiscriminator if discriminator == EMBEDDED else EmbeddingDiscriminator,
             mean=mean,
             std=std,
             channel_order=channel_order,

@@ -13,6 +13,7 @@ from ...rectifid_core.discriminators.faces.discriminator import load_face_discri
 from ...rectifid_core.discriminators.faces.pack import SOURCES, find_packs, pack_files
 from ..folders import Choice, NotThereError, state_of
 from ..host.networks.discriminators import PRECISIONS, HostedDiscriminator
+from ..schema import ADVANCED
 from ..types import Discriminator
 
 FOLDER = "insightface"  # the key that other packs use too
@@ -57,6 +58,7 @@ class LoadFaceDiscriminator(io.ComfyNode):
                     options=list(PRECISIONS),
                     default=next(iter(PRECISIONS)),
                     tooltip="Of the recogniser. fp16 and bf16 take half the memory and change similarities a little.",
+                    **ADVANCED,
                 ),
                 io.Float.Input(
                     "detection_threshold",

@@ -8,6 +8,7 @@ from comfy_api.latest import io
 
 from ..checks import checked_identity
 from ..masks import one_mask
+from ..schema import ADVANCED
 from ..types import Guidance
 
 
@@ -33,6 +34,7 @@ class IdentityGuidance(io.ComfyNode):
                     max=100,
                     tooltip="Look for the face anew at every n-th iteration only; its place stays in between. Saves "
                     "time where the detector is slow.",
+                    **ADVANCED,
                 ),
                 io.Float.Input(
                     "pixels",

@@ -13,6 +13,7 @@ from ...rectifid_core.images.drawing import draw_regions, on_one_size
 from ..checks import checked_discriminator, checked_images
 from ..host.networks.discriminators import encode_images
 from ..masks import masks_of
+from ..schema import ADVANCED
 from ..types import Discriminator, Guidance
 from .display import plot, show
 
@@ -62,12 +63,14 @@ class EncodeReferenceIdentity(io.ComfyNode):
                     options=list(MATCHINGS),
                     default=MATCHINGS[0],
                     tooltip="Of many references: mean compares with their average, nearest with the most similar.",
+                    **ADVANCED,
                 ),
                 io.String.Input(
                     "weights",
                     default="",
                     tooltip="How much each reference counts: numbers with commas between, such as '1, 0.5'. Empty: all "
                     "the same.",
+                    **ADVANCED,
                 ),
                 io.Mask.Input(
                     "mask",

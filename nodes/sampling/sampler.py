@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from importlib import import_module
 from typing import Any
 
@@ -10,13 +11,11 @@ from comfy_api.latest import io, ui
 
 from ...rectifid_core.guidance.base import Guidance as AnyGuidance
 from ...rectifid_core.guidance.base import NoGuidance, check_guidance
-from ...rectifid_core.solver.rules import RULES
-from ..host.flows.family import AUTO, FAMILIES
-from ..host.gradient.memory import GRADIENTS
 from ..host.run.monitor import IF_MISSING, RunMonitor
-from ..host.run.progress import PREVIEWS
-from ..host.run.sampler import KEEP, SCALE_UNITS, GuidedSampler, sample
-from ..types import Guidance, Report
+from ..host.run.sampler import GuidedSampler, sample
+from ..host.run.settings import SamplerSettings
+from ..schema import search_aliases
+from ..types import Guidance, Report, Settings
 
 host_nodes: Any = import_module("nodes")  # of ComfyUI; a type checker takes our own folder for it
 
@@ -33,8 +32,8 @@ class AnchoredRectifiedSampler(io.ComfyNode):
             "while it stays anchored to what the model would draw by itself.",
             inputs=[
                 io.Model.Input("model", tooltip="A rectified flow, best one distilled to few steps."),
-                io.Conditioning.Input("positive", tooltip="What the picture shall show."),
-                io.Conditioning.Input("negative", tooltip="What it shall not show; unused at cfg 1."),
+                io.Conditioning.Input("positive", tooltip="What the picture is to show."),
+                io.Conditioning.Input("negative", tooltip="What it is not to show; unused at cfg 1."),
                 io.Latent.Input("latent_image", tooltip="The latent to start from; an empty one for a new picture."),
                 *_sockets(),
                 io.Int.Input(
@@ -79,6 +78,9 @@ class AnchoredRectifiedSampler(io.ComfyNode):
                 io.Image.Output(tooltip="The guided picture, decoded."),
                 Report.Output(display_name="report", tooltip="All numbers of the run, for Plot Convergence."),
             ],
+            **search_aliases(
+                "rectifid", "face", "likeness", "character", "pulid", "instantid", "face swap", "identity"
+            ),
         )
 
     @classmethod
@@ -95,15 +97,16 @@ class AnchoredRectifiedSampler(io.ComfyNode):
         scheduler,
         denoise,
         guidance=None,
+        settings=None,
         **widgets,
     ) -> io.NodeOutput:
         drawn = {"seed": seed, "steps": steps, "cfg": cfg, "scheduler": scheduler, "denoise": denoise}
-        guidance, widgets = _guided(guidance, widgets)
-        run = RunMonitor(guidance, {**drawn, **widgets})
+        guidance, chosen = _guided(guidance, settings, widgets)
+        run = RunMonitor(guidance, {**drawn, **chosen})
         if denoise == 0:
             (picture,) = host_nodes.VAEDecode().decode(vae, latent_image)
             return io.NodeOutput(latent_image, picture, run.report, ui=ui.PreviewText(run.report.text()))
-        sampler = _sampler(vae, guidance, lambda: run, **widgets)
+        sampler = _sampler(vae, guidance, lambda: run, **chosen)
         latent = sample(model, positive, negative, latent_image, sampler, **drawn)
         return io.NodeOutput(latent, run.image.movedim(1, -1).cpu(), run.report, ui=ui.PreviewText(run.text()))
 
@@ -119,27 +122,29 @@ class AnchoredSampler(io.ComfyNode):
             "any guider, noise and sigmas. What it does is shown on the node that runs it.",
             inputs=[*_sockets(), *_widgets()],
             outputs=[io.Sampler.Output(tooltip="For the sampler input of SamplerCustomAdvanced or SamplerCustom.")],
+            **search_aliases("rectifid", "face", "likeness", "character"),
         )
 
     @classmethod
-    def execute(cls, vae, guidance=None, **widgets) -> io.NodeOutput:
-        guidance, widgets = _guided(guidance, widgets)
+    def execute(cls, vae, guidance=None, settings=None, **widgets) -> io.NodeOutput:
+        guidance, chosen = _guided(guidance, settings, widgets)
         # each run begins anew: one sampler may serve several nodes, and a node several times
-        return io.NodeOutput(_sampler(vae, guidance, lambda: RunMonitor(guidance, widgets), **widgets))
+        return io.NodeOutput(_sampler(vae, guidance, lambda: RunMonitor(guidance, chosen), **chosen))
 
 
-def _guided(guidance: AnyGuidance | None, widgets: dict[str, Any]) -> tuple[AnyGuidance, dict[str, Any]]:
-    """The guidance and the widgets' values; without guidance those of KSampler, which draws the picture once."""
+def _guided(
+    guidance: AnyGuidance | None, settings: SamplerSettings | None, widgets: dict[str, Any]
+) -> tuple[AnyGuidance, dict[str, Any]]:
+    """The guidance, and all values by name; without guidance those of KSampler, which draws the picture once."""
+    chosen = {**widgets, **asdict(settings or SamplerSettings())}
     if guidance is None:
-        return NoGuidance(), {**widgets, "iterations": 0}
-    return check_guidance(guidance), widgets
+        return NoGuidance(), {**chosen, "iterations": 0}
+    return check_guidance(guidance), chosen
 
 
-def _sampler(
-    vae, guidance, observe, *, update_rule, guidance_scale, stop_at_similarity, if_missing, preview, **widgets
-):
-    """The host's SAMPLER of the widgets' values; it knows nothing of those that are the `RunMonitor`'s."""
-    return GuidedSampler(vae, guidance, observe, rule=update_rule, scale=guidance_scale, **widgets)
+def _sampler(vae, guidance, observe, *, update_rule, guidance_scale, stop_at_similarity, if_missing, preview, **chosen):
+    """The host's SAMPLER of these values; it knows nothing of those that are the `RunMonitor`'s."""
+    return GuidedSampler(vae, guidance, observe, rule=update_rule, scale=guidance_scale, **chosen)
 
 
 def _sockets() -> list[io.Input]:
@@ -150,6 +155,11 @@ def _sockets() -> list[io.Input]:
             optional=True,
             tooltip="Whom or what the picture is to show: an identity, Identity Guidance with its options, or more of "
             "them by Combine Guidance. Without any, this is KSampler.",
+        ),
+        Settings.Input(
+            "settings",
+            optional=True,
+            tooltip="All that few need to change, from Sampler Settings. Without any, its preset balanced.",
         ),
     ]
 
@@ -174,46 +184,6 @@ def _widgets() -> list[io.Input]:
             tooltip="The size of a correction. More is faster and rougher: 1 for faces, 1 to 2 for things, 2 "
             "for the demo model.",
         ),
-        io.Combo.Input(
-            "update_rule",
-            options=list(RULES),
-            default=next(iter(RULES)),
-            tooltip="accumulated: as the authors published it. anchored: settles where likeness and the model's own "
-            "picture balance, by the guidance scale. fixed_point: the paper's equation, which converges if "
-            "the scale is small; adaptive damps it by itself. single_pass: on the way, in one trajectory: the "
-            "quickest. fully_anchored: as published for 2-rectified flow. noise and unanchored: without the anchor, to "
-            "compare.",
-        ),
-        io.Float.Input(
-            "damping",
-            default=0.5,
-            min=0.01,
-            max=1.0,
-            step=0.01,
-            tooltip="How far fixed_point goes towards each new solution, and adaptive at most. 1 goes all the way.",
-        ),
-        io.Int.Input(
-            "views",
-            default=4,
-            min=0,
-            max=32,
-            tooltip="In how many slightly changed ways the recogniser looks at each picture, so that no trick "
-            "of single pixels fools it. 0 looks at the plain picture, as published.",
-        ),
-        io.Combo.Input(
-            "gradient",
-            options=list(GRADIENTS),
-            default=GRADIENTS[0],
-            tooltip="Memory against time, for the same picture: full keeps all steps, windowed one, checkpointed one "
-            "block of one step, and auto what fits. Nearly right and cheaper: conditional leaves out the negative "
-            "prompt (with cfg above 1), straight leaves out the steps.",
-        ),
-        io.Boolean.Input(
-            "last_offset",
-            default=True,
-            tooltip="Also correct the finished picture itself, after the last step. Off leaves the model the "
-            "last word, for cleaner pictures and a little less likeness.",
-        ),
         io.Float.Input(
             "stop_at_similarity",
             default=1.0,
@@ -223,38 +193,10 @@ def _widgets() -> list[io.Input]:
             tooltip="Stop when every picture of the batch is this similar to the reference. 1 never stops.",
         ),
         io.Combo.Input(
-            "keep",
-            options=list(KEEP),
-            default=KEEP[0],
-            tooltip="Return each picture's most similar iteration, or the last one.",
-        ),
-        io.Combo.Input(
             "if_missing",
             options=list(IF_MISSING),
             default=IF_MISSING[0],
             tooltip="If the unguided picture has no face (or whatever the identity is of): stop with an error, "
             "or return that picture as it is, with a warning.",
-        ),
-        io.Combo.Input(
-            "family",
-            options=[AUTO, *FAMILIES],
-            default=AUTO,
-            tooltip="How the model draws. auto reads it from the model and the number of steps. flow: SD3, "
-            "FLUX, Z-Image and the like. perflow: set by its own node. consistency: Turbo, LCM, PCM, "
-            "Lightning. diffusion: any other; slow.",
-        ),
-        io.Combo.Input(
-            "scale_unit",
-            options=list(SCALE_UNITS),
-            default=SCALE_UNITS[0],
-            tooltip="latent: the guidance scale means the same for every model and picture size. published: as "
-            "in the authors' code, where it is weaker the larger the picture is.",
-        ),
-        io.Combo.Input(
-            "preview",
-            options=list(PREVIEWS),
-            default=PREVIEWS[0],
-            tooltip="auto: shows each iteration's picture, unless ComfyUI was told to show no previews. always: shows "
-            "it all the same.",
         ),
     ]

@@ -12,13 +12,12 @@ from torch import Tensor
 from ...rectifid_core.guidance.base import NoGuidance, check_guidance
 from ...rectifid_core.solver.best import Best
 from ...rectifid_core.solver.iterate import Iterate
-from ..host.flows.family import AUTO, FAMILIES
 from ..host.run.progress import Progress
 from ..host.run.sampler import GuidedSampler, Observer, sample
-from ..types import Guidance
+from ..host.run.settings import SamplerSettings
+from ..types import Guidance, Settings
 
 SEEDS = 2**64
-VIEWS = 4
 
 
 class FindSeed(io.ComfyNode):
@@ -33,8 +32,8 @@ class FindSeed(io.ComfyNode):
             "the seed of the sampler.",
             inputs=[
                 io.Model.Input("model", tooltip="That of the sampler, as all of the following."),
-                io.Conditioning.Input("positive", tooltip="What the picture shall show."),
-                io.Conditioning.Input("negative", tooltip="What it shall not show; unused at cfg 1."),
+                io.Conditioning.Input("positive", tooltip="What the picture is to show."),
+                io.Conditioning.Input("negative", tooltip="What it is not to show; unused at cfg 1."),
                 io.Latent.Input("latent_image", tooltip="The latent to start from. A batch is judged by its mean."),
                 io.Vae.Input("vae", tooltip="The VAE of the model."),
                 Guidance.Input(
@@ -42,6 +41,7 @@ class FindSeed(io.ComfyNode):
                     optional=True,
                     tooltip="Whom or what the picture is to show. Without any, the first seed is taken.",
                 ),
+                Settings.Input("settings", optional=True, tooltip="As of the sampler, where it has any."),
                 io.Int.Input(
                     "seed",
                     default=0,
@@ -64,7 +64,6 @@ class FindSeed(io.ComfyNode):
                     tooltip="As in the sampler.",
                 ),
                 io.Float.Input("denoise", default=1.0, min=0.01, max=1.0, step=0.01, tooltip="As in the sampler."),
-                io.Combo.Input("family", options=[AUTO, *FAMILIES], default=AUTO, tooltip="As in the sampler."),
             ],
             outputs=[
                 io.Int.Output(display_name="seed", tooltip="For the seed of the sampler."),
@@ -74,8 +73,9 @@ class FindSeed(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, model, positive, negative, latent_image, vae, seed, count, family, guidance=None, **settings
+        cls, model, positive, negative, latent_image, vae, seed, count, guidance=None, settings=None, **drawn
     ) -> io.NodeOutput:
+        settings = settings or SamplerSettings()
         guidance, count = (NoGuidance(), 1) if guidance is None else (check_guidance(guidance), count)
         progress = Progress(count)
 
@@ -85,13 +85,13 @@ class FindSeed(io.ComfyNode):
                 vae,
                 guidance,
                 lambda: unguided,
-                views=VIEWS,
+                views=settings.views,
                 scale=1.0,
-                family=family,
+                family=settings.family,
                 rule="accumulated",
                 iterations=0,
             )
-            sample(model, positive, negative, latent_image, sampler, seed=candidate, **settings)
+            sample(model, positive, negative, latent_image, sampler, seed=candidate, **drawn)
             return unguided.iterate
 
         best: tuple[int, Tensor] | None = None

@@ -109,7 +109,7 @@ def run(nodes, tmp_path, monkeypatch):
 
     def execute(node_id, **inputs):
         schema = nodes[node_id].GET_SCHEMA()
-        defaults = {each.id: each.default for each in schema.inputs if hasattr(each, "default")}
+        defaults = {each.id: each.default for each in schema.inputs or () if hasattr(each, "default")}
         hidden = SimpleNamespace(unique_id="7", prompt=None, extra_pnginfo=None)
         monkeypatch.setattr(nodes[node_id], "hidden", hidden)
         inputs = {**defaults, **inputs}
@@ -122,11 +122,24 @@ def run(nodes, tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def sample(run, job):
+def with_settings(run, nodes):
+    """`with_settings(inputs)`: the same inputs, those of *Sampler Settings* as what comes from it."""
+    names = {each.id for each in nodes["AnchoredSamplerSettings"].GET_SCHEMA().inputs}
+
+    def inputs_of_a_sampler(inputs):
+        chosen = {name: value for name, value in inputs.items() if name in names}
+        own = {name: value for name, value in inputs.items() if name not in names}
+        return {"settings": run("AnchoredSamplerSettings", **{"preset": "custom", **chosen}).result[0], **own}
+
+    return inputs_of_a_sampler
+
+
+@pytest.fixture
+def sample(run, job, with_settings):
     """`sample(**changes)` runs the sampler node on the small job."""
 
     def sampled(**changes):
-        settings = {"steps": 3, "iterations": 2, "guidance_scale": 5.0, "views": 1, **changes}
+        settings = with_settings({"steps": 3, "iterations": 2, "guidance_scale": 5.0, "views": 1, **changes})
         return run(
             "AnchoredRectifiedSampler",
             **{

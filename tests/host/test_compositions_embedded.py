@@ -23,11 +23,7 @@ RULES = ["accumulated", "fixed_point", "adaptive", "single_pass", "fully_anchore
 def world(job, nodes, pack):
     """The job on the embedded model; `prompt(text)`, `portrait(person, scene)`, `latent(batch)` make what it takes."""
     job.model, clip, job.vae = nodes["LoadDemoModel"].EXECUTE_NORMALIZED().result
-    (job.discriminator,) = (
-        nodes["LoadEmbeddingDiscriminator"]
-        .EXECUTE_NORMALIZED("embedded", 0, 0.5, 0.5, "rgb", 0.0, 0.0, 1.0, 1.0)
-        .result
-    )
+    (job.discriminator,) = nodes["LoadDemoDiscriminator"].EXECUTE_NORMALIZED().result
 
     def prompt(text):
         return host_nodes.CLIPTextEncode().encode(clip, text)[0]

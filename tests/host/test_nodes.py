@@ -31,10 +31,12 @@ IDS = [
     "EncodePromptBatch",
     "AnchoredRectifiedSampler",
     "AnchoredSampler",
+    "AnchoredSamplerSettings",
     "PlotConvergence",
     "ModelSamplingRectifiedFlow",
     "ModelSamplingPeRFlow",
     "LoadDemoModel",
+    "LoadDemoDiscriminator",
     "LoadDemoVision",
     "DrawDemoPortrait",
 ]
@@ -133,7 +135,7 @@ def test_the_sampler_returns_the_best_or_the_last(sample):
 @pytest.mark.parametrize("channel_order", ["rgb", "bgr"])
 def test_a_discriminator_from_the_models_folder_guides(run, sample, discriminators_folder, nodes, channel_order):
     options = nodes["LoadEmbeddingDiscriminator"].INPUT_TYPES()["required"]["discriminator"][1]["options"]
-    assert options == ["embedded", "mine.onnx"]
+    assert options == ["mine.onnx"]
     (discriminator,) = run(
         "LoadEmbeddingDiscriminator", discriminator="mine.onnx", channel_order=channel_order, left=0.25, bottom=0.75
     ).result

@@ -34,10 +34,7 @@ picture = nodes["DrawDemoPortrait"].execute(identity=1, prompt="a person").resul
 nodes["ColorGuidance"].execute(image=picture)
 print("the demo runs")
 try:
-    nodes["LoadEmbeddingDiscriminator"].execute(
-        discriminator="embedded", input_size=64, mean=0.5, std=0.5, channel_order="rgb", left=0.0, top=0.0, right=1.0,
-        bottom=1.0,
-    )
+    nodes["LoadDemoDiscriminator"].execute()
 except ImportError as error:
     print(error)
 """

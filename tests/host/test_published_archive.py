@@ -28,7 +28,7 @@ with torch.inference_mode():
     by_id["LoadDemoModel"].execute()
     by_id["LoadDemoVision"].execute()
     by_id["DrawDemoPortrait"].execute(5_000_000, "a smiling person")
-    by_id["LoadEmbeddingDiscriminator"].execute("embedded", 0, 0.5, 0.5, "rgb", 0.0, 0.0, 1.0, 1.0)
+    by_id["LoadDemoDiscriminator"].execute()
     by_id["SegmentationGuidance"].execute("embedded", torch.ones(1, 128, 128), "hat")
 print(*by_id)
 """

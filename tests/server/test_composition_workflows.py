@@ -19,7 +19,6 @@ from tests.helpers.small_models import NAME
 pytestmark = pytest.mark.usefixtures("weights")
 
 SAMPLER = "AnchoredRectifiedSampler"
-EMBEDDED = ["embedded", 0, 0.5, 0.5, "rgb", 0.0, 0.0, 1.0, 1.0]
 
 
 def prompt_of(name: str, object_info: dict, iterations: int) -> dict:
@@ -70,6 +69,7 @@ def small_models(base):
 
 
 SMALL = {
+    "LoadDemoDiscriminator": {},
     "UNETLoader": {"unet_name": NAME, "weight_dtype": "default"},
     "CLIPLoader": {"clip_name": NAME, "type": "stable_diffusion"},
     "VAELoader": {"vae_name": NAME},
@@ -83,7 +83,7 @@ OUTPUTS = ["UNETLoader", "CLIPLoader", "VAELoader"]  # a checkpoint's
 STANDS_FOR = {
     "LoadImage": "DrawDemoPortrait",
     "EmptySD3LatentImage": "EmptyLatentImage",
-    "LoadFaceDiscriminator": "LoadEmbeddingDiscriminator",
+    "LoadFaceDiscriminator": "LoadDemoDiscriminator",
 }
 
 
@@ -102,17 +102,15 @@ def test_with_small_models_it_is_guided(server, object_info, name, family):
     """Of two checkpoints that are merged, both are the same one here."""
     prompt = prompt_of(name, object_info, 2)
     kinds = {node: entry["class_type"] for node, entry in prompt.items()}
-    names = object_info["LoadEmbeddingDiscriminator"]["input"]["required"]
-    small = {**SMALL, "LoadEmbeddingDiscriminator": dict(zip(names, EMBEDDED, strict=True))}
     for entry in prompt.values():
         if entry["class_type"] == "LoraLoaderModelOnly":
             entry["inputs"]["lora_name"] = NAME
         for input_, value in entry["inputs"].items():
             kind = kinds.get(value[0]) if isinstance(value, list) else None
             kind = OUTPUTS[value[1]] if kind == "CheckpointLoaderSimple" else STANDS_FOR.get(kind, kind)
-            if kind in small:
+            if kind in SMALL:
                 entry["inputs"][input_] = [kind, 0]
-    prompt |= {kind: {"class_type": kind, "inputs": inputs} for kind, inputs in small.items()}
+    prompt |= {kind: {"class_type": kind, "inputs": inputs} for kind, inputs in SMALL.items()}
     (sampler,) = (node for node, kind in kinds.items() if kind == SAMPLER)
     climbs, outputs = run(server, prompt)
     similarity = [each for (each,) in climbs[sampler]]

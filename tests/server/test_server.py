@@ -12,6 +12,7 @@ from scripts.environment import ROOT
 NODES = [
     "AnchoredRectifiedSampler",
     "AnchoredSampler",
+    "AnchoredSamplerSettings",
     "ColorGuidance",
     "CombineGuidance",
     "DescribeFaceIdentity",
@@ -21,6 +22,7 @@ NODES = [
     "FindSeed",
     "IdentityGuidance",
     "LimitGuidance",
+    "LoadDemoDiscriminator",
     "LoadDemoModel",
     "LoadDemoVision",
     "LoadEmbeddingDiscriminator",

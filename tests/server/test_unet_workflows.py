@@ -16,7 +16,6 @@ from tests.helpers.servers import write_small_models
 from tests.helpers.small_models import NAME
 
 SAMPLER = "AnchoredRectifiedSampler"
-EMBEDDED = ["embedded", 0, 0.5, 0.5, "rgb", 0.0, 0.0, 1.0, 1.0]
 ITERATIONS = 2
 
 
@@ -57,11 +56,7 @@ def test_it_is_guided(server, object_info, name, family):
             elif kind == "EmptyLatentImage":
                 entry["inputs"][input_] = ["size", 0]
     prompt |= {f"small {slot}": {"class_type": kind, "inputs": inputs} for slot, (kind, inputs) in enumerate(parts)}
-    names = object_info["LoadEmbeddingDiscriminator"]["input"]["required"]
-    prompt["recogniser"] = {
-        "class_type": "LoadEmbeddingDiscriminator",
-        "inputs": dict(zip(names, EMBEDDED, strict=True)),
-    }
+    prompt["recogniser"] = {"class_type": "LoadDemoDiscriminator", "inputs": {}}
     prompt["portrait"] = {"class_type": "DrawDemoPortrait", "inputs": {"identity": 5000009, "prompt": "a person"}}
     prompt["size"] = {"class_type": "EmptyLatentImage", "inputs": {"width": 64, "height": 64, "batch_size": 1}}
     (sampler,) = (node for node, kind in kinds.items() if kind == SAMPLER)

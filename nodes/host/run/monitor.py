@@ -84,7 +84,7 @@ class RunMonitor:
         return not (isinstance(self._guidance, CombinedGuidance) and self._guidance.starting_from(iterate.number + 1))
 
     def _nothing_to_guide(self, unguided: Iterate) -> bool:
-        """Whether what shall be guided is in none of the pictures; ValueError if that is to be an error."""
+        """Whether what is to be guided is in none of the pictures; ValueError if that is to be an error."""
         if not unguided.found.all():
             noun = " or ".join(sorted({each.noun for each in self._discriminators if hasattr(each, "locate")}))
             missing = _missing(unguided.found, noun)
@@ -108,7 +108,7 @@ def _too_late(name: str, start: int, iterations: int) -> str:
 def _without(found: Tensor, name: str) -> str:
     """What to tell a user where one of several is missing; found: ``(B,)`` bool."""
     return (
-        f"What {name} shall guide is not in {_which(found)}; the others are guided without it. Ask in the prompt for "
+        f"What {name} is to guide is not in {_which(found)}; the others are guided without it. Ask in the prompt for "
         "as many people or things as there are identities. With a mask, it counts only where the mask is."
     )
 
@@ -120,7 +120,7 @@ def _which(found: Tensor) -> str:
 
 
 def _missing(found: Tensor, noun: str) -> str:
-    """What to tell a user whose unguided pictures lack what shall be guided; found: ``(B,)`` bool."""
+    """What to tell a user whose unguided pictures lack what is to be guided; found: ``(B,)`` bool."""
     return (
         f"There is no {noun} in {_which(found)}, so there is nothing to guide. Ask for one in the prompt ('close-up "
         f"portrait photo of a person', not 'a crowd'), try another seed or a larger picture, or lower the {noun} "

@@ -87,11 +87,11 @@ class GuidedSampler(comfy.samplers.Sampler):
         as by `lcm`.  With ``iterations=0`` the latent is the host's, for a flow to the bit.
     scale, scale_unit: the solver's scale; "latent" makes it mean the same for a latent of any size, see
         `UpdateRule.scale_for`; "published" takes it as it is.
-    gradient: one of `GRADIENTS`; "positive" is exact under a guider that is not plain cfg.
+    gradient: one of `GRADIENTS`; "conditional" is exact under a guider that is not plain cfg.
     settings: the others of the solver.
 
-    Raises torch.OutOfMemoryError, in a user's words, where there is too little even for the smallest gradient, and
-    ValueError, in a user's words, for what cannot be guided: at once for a VAE that is none or a discriminator
+    Raises torch.OutOfMemoryError, with advice, where there is too little even for the smallest gradient, and
+    ValueError, with advice, for what cannot be guided: at once for a VAE that is none or a discriminator
     that the host cannot load, in a run for a VAE, latent or sigmas that do not go with it.
     """
 
@@ -178,7 +178,7 @@ class GuidedSampler(comfy.samplers.Sampler):
                 "family": family,
                 "seed": seed,
                 "steps": len(sigmas) - 1,
-                "gradient": f"{CONDITIONAL}, {gradient.name}" if self._positive(guider) else gradient.name,
+                "gradient": f"{CONDITIONAL}, {gradient.name}" if self._conditional(guider) else gradient.name,
             }
         )
         denoiser = Denoiser(model, sigmas, extra_args)
@@ -224,10 +224,10 @@ class GuidedSampler(comfy.samplers.Sampler):
                 autoencoder, options = resident(autoencoder), differentiable_options(options)
                 stack.enter_context(resident_model(guider))
                 stack.enter_context(attribute(guider, "model_options", differentiable_options(guider.model_options)))
-                if self._positive(guider):
+                if self._conditional(guider):
                     options = conditional_gradient(options)
             settings = plans_of(self._gradient, steps) if self._guided else [UNGUIDED]
-            needs = Needs(guider, self._vae, shape, share=0.5 if self._positive(guider) else 1)
+            needs = Needs(guider, self._vae, shape, share=0.5 if self._conditional(guider) else 1)
             load_together(guider, [autoencoder, *self._networks], needs.of(settings[0]), needs.of(settings[-1]))
             for network in self._networks:
                 fully_loaded(network)
@@ -240,7 +240,7 @@ class GuidedSampler(comfy.samplers.Sampler):
             setting = needs.fitting(settings, guider.model_patcher.load_device)
             yield options, autoencoder.model, OutOfMemoryFallback(setting, networks)
 
-    def _positive(self, guider: CFGGuider) -> bool:
+    def _conditional(self, guider: CFGGuider) -> bool:
         return self._guided and self._gradient == CONDITIONAL and is_plain(guider)
 
     def _scale_for(self, latents: Tensor) -> float:
@@ -279,7 +279,7 @@ def sample(
 
 
 def _networks(discriminator: Network) -> list[ModelPatcher]:
-    """What the host shall load of it; ValueError for one that it cannot."""
+    """What the host is to load of it; ValueError for one that it cannot."""
     patchers = getattr(discriminator, "patchers", None)
     if patchers is None:
         raise ValueError(

@@ -327,7 +327,7 @@ class TestGuidance:
             seed=2,
             iterations=3,
             guidance_scale=3.0,
-            views=2,
+            settings=run("AnchoredSamplerSettings", preset="custom", views=2).result[0],
         ).result
         similarity = [row[0] for row in report.similarity]
         assert max(similarity) > similarity[0] + 0.1

@@ -29,7 +29,7 @@ class TestTogether:
 
         def beside(guidance, weight=1.0):
             person = run("DrawDemoPortrait", identity=7).result[0]
-            recogniser = run("LoadEmbeddingDiscriminator", discriminator="embedded").result[0]
+            recogniser = run("LoadDemoDiscriminator").result[0]
             identity = run("EncodeReferenceIdentity", discriminator=recogniser, images=person).result[0]
             both = run("CombineGuidance", guidance_1=identity, guidance_2=guidance, weight_2=weight).result[0]
             single, together = (sample(guidance=each, iterations=10, **demo).result[2] for each in (identity, both))

@@ -82,7 +82,7 @@ class TestPeople:
         assert sorted(found) == [False, True] and report.found == [[True]] * 5
         assert report.similarity[-1] > report.similarity[0]
         missing = f"guidance_{found.index(False) + 1}"
-        assert f"What {missing} shall guide is not in the unguided picture; the others" in caplog.text
+        assert f"What {missing} is to guide is not in the unguided picture; the others" in caplog.text
         assert f"{missing}: never found in the picture" in report.text()
 
     def test_no_face_for_two_people(self, run, sample, people):
@@ -110,7 +110,7 @@ def test_masks_swap_the_demos_people(nodes, run, sides):
     )
     portraits = [run("DrawDemoPortrait", identity=5000003 + n).result[0] for n in (98, 99, 0, 4)]
     scene, references = torch.cat(portraits[:2], dim=2), portraits[2:]
-    (eye,) = run("LoadEmbeddingDiscriminator", discriminator="embedded").result
+    (eye,) = run("LoadDemoDiscriminator").result
     people = [run("EncodeReferenceIdentity", discriminator=eye, images=each).result[0] for each in references]
     masks = {"left": torch.zeros(1, 128, 256), "right": torch.zeros(1, 128, 256)}
     masks["left"][..., :128], masks["right"][..., 128:] = 1, 1
@@ -120,6 +120,7 @@ def test_masks_swap_the_demos_people(nodes, run, sides):
     ]
     image = run(
         "AnchoredRectifiedSampler",
+        settings=run("AnchoredSamplerSettings", preset="custom", views=2).result[0],
         model=model,
         positive=positive,
         negative=negative,
@@ -129,7 +130,6 @@ def test_masks_swap_the_demos_people(nodes, run, sides):
         seed=1,
         iterations=6,
         guidance_scale=2.0,
-        views=2,
         denoise=0.5,
     ).result[1]
     halves = {"left": image[:, :, :128], "right": image[:, :, 128:]}

@@ -42,8 +42,7 @@ def test_a_prompt_may_be_long_and_weighted(parts):
 
 
 def test_the_embedded_recogniser_guides(pack, weights, job):
-    loader = pack("nodes.discriminators.embedding").LoadEmbeddingDiscriminator
-    (discriminator,) = loader.execute("embedded", 0, 0.5, 0.5, "rgb", 0.0, 0.0, 1.0, 1.0).result
+    (discriminator,) = pack("nodes.demo").LoadDemoDiscriminator.execute().result
     portrait = pack("nodes.demo").DrawDemoPortrait.execute(3, "a person")[0]
     assert pack("nodes.host.networks.discriminators").encode_images(
         discriminator, portrait
@@ -59,9 +58,8 @@ def test_a_missing_file_is_named(pack, weights, name):
 
 def test_a_missing_embedded_recogniser_is_named(pack, weights):
     (weights / "recogniser_guide.onnx").unlink()
-    loader = pack("nodes.discriminators.embedding").LoadEmbeddingDiscriminator
     with pytest.raises(FileNotFoundError, match="recogniser_guide"):
-        loader.execute("embedded", 0, 0.5, 0.5, "rgb", 0.0, 0.0, 1.0, 1.0)
+        pack("nodes.demo").LoadDemoDiscriminator.execute()
 
 
 def test_a_person_is_the_same_under_every_prompt(pack):

@@ -1,0 +1,118 @@
+"""What the samplers can be told beyond their own widgets."""
+
+from __future__ import annotations
+
+from comfy_api.latest import io
+
+from ...rectifid_core.solver.rules import RULES
+from ..host.flows.family import AUTO, FAMILIES
+from ..host.gradient.memory import GRADIENTS
+from ..host.run.progress import PREVIEWS
+from ..host.run.sampler import KEEP, SCALE_UNITS
+from ..host.run.settings import CUSTOM, PRESETS, SamplerSettings, preset
+from ..schema import ADVANCED, search_aliases
+from ..types import Settings
+
+DEFAULTS = SamplerSettings()
+
+
+class AnchoredSamplerSettings(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="AnchoredSamplerSettings",
+            display_name="Sampler Settings",
+            category="RectifID/sampling",
+            description="What few need to change of the Anchored Rectified Sampler and the Anchored Sampler: a preset, "
+            "or every setting of its own. Connect it to their settings.",
+            inputs=[
+                io.Combo.Input(
+                    "preset",
+                    options=[*PRESETS, CUSTOM],
+                    default=next(iter(PRESETS)),
+                    tooltip="balanced: what the sampler does without this node. fast: in one trajectory, for flow "
+                    "models. best: for 100 iterations. as published: as in the authors' code. custom: what is "
+                    "chosen below; the others heed only family and preview of it.",
+                ),
+                io.Combo.Input(
+                    "update_rule",
+                    options=list(RULES),
+                    default=DEFAULTS.update_rule,
+                    tooltip="accumulated: as the authors published it. anchored: settles where likeness and the "
+                    "model's own picture balance, by the guidance scale. fixed_point: the paper's equation, which "
+                    "converges if the scale is small; adaptive damps it by itself. single_pass: on the way, in one "
+                    "trajectory: the quickest. fully_anchored: as published for 2-rectified flow. noise and "
+                    "unanchored: without the anchor, to compare.",
+                ),
+                io.Float.Input(
+                    "damping",
+                    default=DEFAULTS.damping,
+                    min=0.01,
+                    max=1.0,
+                    step=0.01,
+                    tooltip="How far fixed_point goes towards each new solution, and adaptive at most. 1 goes all the "
+                    "way.",
+                    **ADVANCED,
+                ),
+                io.Int.Input(
+                    "views",
+                    default=DEFAULTS.views,
+                    min=0,
+                    max=32,
+                    tooltip="In how many slightly changed ways the recogniser looks at each picture, so that no trick "
+                    "of single pixels fools it. 0 looks at the plain picture, as published.",
+                ),
+                io.Combo.Input(
+                    "gradient",
+                    options=list(GRADIENTS),
+                    default=DEFAULTS.gradient,
+                    tooltip="Memory against time, for the same picture: full keeps all steps, windowed one, "
+                    "checkpointed one block of one step, and auto what fits. Nearly right and cheaper: conditional "
+                    "leaves out the negative prompt (with cfg above 1), straight leaves out the steps.",
+                ),
+                io.Boolean.Input(
+                    "last_offset",
+                    default=DEFAULTS.last_offset,
+                    tooltip="Also correct the finished picture itself, after the last step. Off leaves the model the "
+                    "last word, for cleaner pictures and a little less likeness.",
+                ),
+                io.Combo.Input(
+                    "keep",
+                    options=list(KEEP),
+                    default=DEFAULTS.keep,
+                    tooltip="Return each picture's most similar iteration, or the last one.",
+                ),
+                io.Combo.Input(
+                    "scale_unit",
+                    options=list(SCALE_UNITS),
+                    default=DEFAULTS.scale_unit,
+                    tooltip="latent: the guidance scale means the same for every model and picture size. published: as "
+                    "in the authors' code, where it is weaker the larger the picture is.",
+                    **ADVANCED,
+                ),
+                io.Combo.Input(
+                    "family",
+                    options=[AUTO, *FAMILIES],
+                    default=DEFAULTS.family,
+                    tooltip="How the model draws. auto reads it from the model and the number of steps. flow: SD3, "
+                    "FLUX, Z-Image and the like. perflow: set by its own node. consistency: Turbo, LCM, PCM, "
+                    "Lightning. diffusion: any other; slow.",
+                    **ADVANCED,
+                ),
+                io.Combo.Input(
+                    "preview",
+                    options=list(PREVIEWS),
+                    default=DEFAULTS.preview,
+                    tooltip="auto: shows each iteration's picture, unless ComfyUI was told to show no previews. "
+                    "always: shows it all the same.",
+                    **ADVANCED,
+                ),
+            ],
+            outputs=[Settings.Output(display_name="settings", tooltip="For the settings input of either sampler.")],
+            **search_aliases("rectifid", "update rule", "preset", "gradient", "views"),
+        )
+
+    @classmethod
+    def execute(cls, **widgets) -> io.NodeOutput:
+        name = widgets.pop("preset")
+        return io.NodeOutput(preset(name, **widgets))
