@@ -109,7 +109,9 @@ async def follow(socket: aiohttp.ClientWebSocketResponse, job: str, watch: Calla
         kind, data = event["type"], event["data"]
         if data.get("prompt_id") != job:
             continue
-        if kind == "progress":
+        if kind == "rectifid.run":
+            watch(Event(data["node"], text=data["line"]))
+        elif kind == "progress":
             watch(Event(data["node"], data["value"], data["max"]))
         elif kind == "execution_interrupted":
             raise Interrupted("the job was cancelled")

@@ -15,7 +15,7 @@ from ..host.networks.discriminators import encode_images
 from ..masks import masks_of
 from ..schema import ADVANCED
 from ..types import Discriminator, Guidance
-from .display import plot, show
+from .display import show
 
 _NAME = "Encode Reference Identity"
 
@@ -27,8 +27,8 @@ class EncodeReferenceIdentity(io.ComfyNode):
             node_id="EncodeReferenceIdentity",
             display_name="Encode Reference Identity",
             category="RectifID/identity",
-            description="Remembers who or what the reference images show, and displays what it found in them, what it "
-            "took, and the embeddings.",
+            description="Remembers who or what the reference images show, and shows what it found in them and "
+            "what it took.",
             is_input_list=True,  # a list of images of different sizes is one identity
             inputs=[
                 Discriminator.Input("discriminator", tooltip="The recogniser that is to tell the identity."),
@@ -90,6 +90,7 @@ class EncodeReferenceIdentity(io.ComfyNode):
                 ),
             ],
             hidden=[io.Hidden.unique_id],
+            is_output_node=True,
         )
 
     @classmethod
@@ -108,7 +109,7 @@ class EncodeReferenceIdentity(io.ComfyNode):
         for doubt in identity.doubts:
             logging.warning("RectifID: %s", doubt)
         boxes = [draw_regions(each.image, each.regions, each.index) for each in identity.references]
-        shown = show(cls, [*boxes, *identity.crops, plot(identity)], _taken(identity, discriminator.noun))
+        shown = show(cls, [*boxes, *identity.crops], _taken(identity, discriminator.noun))
         crops = identity.crops.movedim(1, -1)
         return io.NodeOutput(
             GuidanceByIdentity(identity, discriminator), crops, on_one_size(boxes).movedim(1, -1), ui=shown

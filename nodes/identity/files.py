@@ -19,7 +19,7 @@ from ..folders import Choice, NotThereError, files_of, state_of
 from ..host.networks.discriminators import load_saved
 from ..host.run.progress import tell
 from ..types import Discriminator, Guidance
-from .display import plot, show
+from .display import show
 
 FOLDER, ENDING = "identities", ".safetensors"
 LONGEST = 200  # bytes of a name or a folder's name; file systems allow 255, and the number and the ending follow
@@ -111,7 +111,7 @@ class LoadIdentity(io.ComfyNode):
         path = SAVED.path(file)
         discriminator = checked_discriminator(discriminator, "Load Identity")
         identity = load_saved(path, discriminator)
-        shown = show(cls, [*identity.crops, plot(identity)], f"loaded {file}")
+        shown = show(cls, list(identity.crops), f"loaded {file}")
         return io.NodeOutput(IdentityGuidance(identity, discriminator), identity.crops.movedim(1, -1), ui=shown)
 
 

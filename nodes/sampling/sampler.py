@@ -8,6 +8,7 @@ from typing import Any
 
 import comfy.samplers
 from comfy_api.latest import io, ui
+from torch import Tensor
 
 from ...rectifid_core.guidance.base import Guidance as AnyGuidance
 from ...rectifid_core.guidance.base import NoGuidance, check_guidance
@@ -73,6 +74,8 @@ class AnchoredRectifiedSampler(io.ComfyNode):
                 ),
                 *_widgets(),
             ],
+            hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo],
+            is_output_node=True,
             outputs=[
                 io.Latent.Output(tooltip="The latent of the guided picture."),
                 io.Image.Output(tooltip="The guided picture, decoded."),
@@ -105,10 +108,12 @@ class AnchoredRectifiedSampler(io.ComfyNode):
         run = RunMonitor(guidance, {**drawn, **chosen})
         if denoise == 0:
             (picture,) = host_nodes.VAEDecode().decode(vae, latent_image)
-            return io.NodeOutput(latent_image, picture, run.report, ui=ui.PreviewText(run.report.text()))
+            return io.NodeOutput(latent_image, picture, run.report, ui=_shown(cls, picture, run.report.text()))
         sampler = _sampler(vae, guidance, lambda: run, **chosen)
         latent = sample(model, positive, negative, latent_image, sampler, **drawn)
-        return io.NodeOutput(latent, run.image.movedim(1, -1).cpu(), run.report, ui=ui.PreviewText(run.text()))
+        picture = run.image.movedim(1, -1).cpu()
+        shown = _shown(cls, picture, run.text()) | {"rectifid": [run.shown()]}
+        return io.NodeOutput(latent, picture, run.report, ui=shown)
 
 
 class AnchoredSampler(io.ComfyNode):
@@ -130,6 +135,11 @@ class AnchoredSampler(io.ComfyNode):
         guidance, chosen = _guided(guidance, settings, widgets)
         # each run begins anew: one sampler may serve several nodes, and a node several times
         return io.NodeOutput(_sampler(vae, guidance, lambda: RunMonitor(guidance, chosen), **chosen))
+
+
+def _shown(cls: type[io.ComfyNode], picture: Tensor, text: str) -> dict:
+    """What the node shows, also where the run comes out of the host's cache."""
+    return ui.PreviewImage(picture, cls=cls).as_dict() | ui.PreviewText(text).as_dict()
 
 
 def _guided(

@@ -110,7 +110,9 @@ class FindSeed(io.ComfyNode):
         chosen, image = best
         text = f"seed {chosen}, of {count} tried"
         logging.info("RectifID %s", text)
-        return io.NodeOutput(chosen, image.movedim(1, -1).cpu(), ui=ui.PreviewText(text))
+        progress.finish(image, text)
+        shown = ui.PreviewText(text).as_dict() | {"rectifid": [progress.shown]}
+        return io.NodeOutput(chosen, image.movedim(1, -1).cpu(), ui=shown)
 
 
 class _Unguided(Observer):

@@ -1,0 +1,19 @@
+// The colours of the pack's sockets and their links: the host gives sockets of other packs none.
+import { app } from "../../scripts/app.js"
+
+const COLORS = {
+  RECTIFID_GUIDANCE: "#f06292",
+  RECTIFID_DISCRIMINATOR: "#26c6da",
+  RECTIFID_REPORT: "#d4e157",
+  RECTIFID_SETTINGS: "#a1887f",
+}
+
+app.registerExtension({
+  name: "RectifID.colors",
+  setup() {
+    Object.assign(app.canvas.default_connection_color_byType, COLORS)
+    Object.assign(app.canvas.constructor.link_type_colors, COLORS)
+    const rules = Object.entries(COLORS).map(([type, color]) => `--color-datatype-${type}: ${color};`)
+    document.head.appendChild(document.createElement("style")).textContent = `:root { ${rules.join(" ")} }`
+  },
+})
