@@ -8,11 +8,17 @@ const COLORS = {
   RECTIFID_SETTINGS: "#a1887f",
 }
 
+/** Whenever a node is made: each change of the host's palette takes the colours of types away that it does not know. */
+function color() {
+  Object.assign(app.canvas.default_connection_color_byType, COLORS)
+  Object.assign(app.canvas.constructor.link_type_colors, COLORS)
+}
+
 app.registerExtension({
   name: "RectifID.colors",
+  nodeCreated: color,
   setup() {
-    Object.assign(app.canvas.default_connection_color_byType, COLORS)
-    Object.assign(app.canvas.constructor.link_type_colors, COLORS)
+    color()
     const rules = Object.entries(COLORS).map(([type, color]) => `--color-datatype-${type}: ${color};`)
     document.head.appendChild(document.createElement("style")).textContent = `:root { ${rules.join(" ")} }`
   },

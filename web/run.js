@@ -8,16 +8,15 @@ const ROUTE = "/rectifid/stop"
 const NAME = "rectifid_run"
 const PROPERTY = "rectifid_run"
 const SAMPLERS = ["AnchoredRectifiedSampler", "FindSeed"] // which have the place for it from the start
-const HEIGHT = 96
+const HEIGHT = 104
 const COLORS = ["#4fc3f7", "#ffb74d", "#81c784", "#f06292", "#ba68c8", "#fff176", "#90a4ae", "#a1887f"]
 
 const STYLE = `
-.rectifid-run { display: flex; flex-direction: column; gap: 2px; height: ${HEIGHT}px; box-sizing: border-box; width: 100%;
-  padding: 2px 4px; font: 12px sans-serif; color: var(--input-text, #ddd); overflow: hidden; }
+.rectifid-run { position: relative; display: flex; flex-direction: column; gap: 2px; box-sizing: border-box;
+  width: 100%; height: ${HEIGHT}px; max-height: ${HEIGHT}px; padding: 2px 4px; font: 12px sans-serif; color: var(--input-text, #ddd); overflow: hidden; }
 .rectifid-run svg { flex: 1; min-height: 0; width: 100%; background: var(--comfy-input-bg, #222); border-radius: 4px; }
-.rectifid-run .line { display: flex; align-items: center; gap: 6px; min-height: 24px; }
-.rectifid-run .words { flex: 1; white-space: nowrap; overflow: hidden; text-overflow: ellipsis; }
-.rectifid-run button { padding: 2px 8px; font: inherit; cursor: pointer; border-radius: 4px; border: 1px solid #888;
+.rectifid-run .words { min-height: 16px; white-space: nowrap; overflow: hidden; text-overflow: ellipsis; }
+.rectifid-run button { position: absolute; right: 8px; bottom: 24px; padding: 2px 8px; font: inherit; cursor: pointer; border-radius: 4px; border: 1px solid #888;
   background: #b3541e; color: #fff; white-space: nowrap; }
 .rectifid-run button[hidden] { display: none; }`
 
@@ -44,7 +43,7 @@ function newElement() {
   element.className = "rectifid-run"
   element.innerHTML =
     '<svg viewBox="0 0 100 100" preserveAspectRatio="none"></svg>' +
-    '<div class="line"><span class="words"></span><button hidden>Stop and keep best</button></div>'
+    '<div class="words"></div><button hidden>Stop and keep best</button>'
   element.querySelector("button").addEventListener("click", () => stop(element))
   return element
 }

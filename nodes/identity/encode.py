@@ -13,7 +13,7 @@ from ...rectifid_core.images.drawing import draw_regions, on_one_size
 from ..checks import checked_discriminator, checked_images
 from ..host.networks.discriminators import encode_images
 from ..masks import masks_of
-from ..schema import ADVANCED
+from ..schema import ADVANCED, search_aliases
 from ..types import Discriminator, Guidance
 from .display import show
 
@@ -25,8 +25,11 @@ class EncodeReferenceIdentity(io.ComfyNode):
     def define_schema(cls):
         return io.Schema(
             node_id="EncodeReferenceIdentity",
-            display_name="Encode Reference Identity",
+            display_name="Encode Reference Identity (Face, Character)",
             category="RectifID/identity",
+            **search_aliases(
+                "face", "likeness", "character", "pulid", "instantid", "insightface", "face swap", "reference image"
+            ),
             description="Remembers who or what the reference images show, and shows what it found in them and "
             "what it took.",
             is_input_list=True,  # a list of images of different sizes is one identity

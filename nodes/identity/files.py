@@ -18,6 +18,7 @@ from ..checks import checked_discriminator, checked_identity
 from ..folders import Choice, NotThereError, files_of, state_of
 from ..host.networks.discriminators import load_saved
 from ..host.run.progress import tell
+from ..schema import search_aliases
 from ..types import Discriminator, Guidance
 from .display import show
 
@@ -40,6 +41,7 @@ class SaveIdentity(io.ComfyNode):
             node_id="SaveIdentity",
             display_name="Save Identity",
             category="RectifID/identity",
+            **search_aliases("face", "character"),
             description=f"Keeps an identity as a file in models/{FOLDER}, for Load Identity. The reference images are "
             "not in it, but what the recogniser looked at in them is.",
             is_output_node=True,
@@ -76,6 +78,7 @@ class LoadIdentity(io.ComfyNode):
             node_id="LoadIdentity",
             display_name="Load Identity",
             category="RectifID/identity",
+            **search_aliases("face", "character"),
             description="An identity that Save Identity has kept. It wants the discriminator that encoded it, with the "
             "same settings: an embedding means nothing to another one.",
             inputs=[

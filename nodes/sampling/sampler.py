@@ -26,8 +26,11 @@ class AnchoredRectifiedSampler(io.ComfyNode):
     def define_schema(cls):
         return io.Schema(
             node_id="AnchoredRectifiedSampler",
-            display_name="Anchored Rectified Sampler",
+            display_name="Anchored Rectified Sampler (RectifID)",
             category="RectifID/sampling",
+            **search_aliases(
+                "face", "likeness", "character", "pulid", "instantid", "insightface", "face swap", "identity"
+            ),
             description="KSampler (euler) for flow models, which also gives the picture an identity: it draws the "
             "picture several times, and each time moves the path from noise to picture a little towards the reference, "
             "while it stays anchored to what the model would draw by itself.",
@@ -81,9 +84,6 @@ class AnchoredRectifiedSampler(io.ComfyNode):
                 io.Image.Output(tooltip="The guided picture, decoded."),
                 Report.Output(display_name="report", tooltip="All numbers of the run, for Plot Convergence."),
             ],
-            **search_aliases(
-                "rectifid", "face", "likeness", "character", "pulid", "instantid", "face swap", "identity"
-            ),
         )
 
     @classmethod
@@ -121,13 +121,13 @@ class AnchoredSampler(io.ComfyNode):
     def define_schema(cls):
         return io.Schema(
             node_id="AnchoredSampler",
-            display_name="Anchored Sampler",
+            display_name="Anchored Sampler (RectifID)",
             category="RectifID/sampling",
+            **search_aliases("face", "likeness", "character", "pulid", "instantid", "insightface", "face swap"),
             description="The Anchored Rectified Sampler for custom sampling: a SAMPLER for SamplerCustomAdvanced, with "
             "any guider, noise and sigmas. What it does is shown on the node that runs it.",
             inputs=[*_sockets(), *_widgets()],
             outputs=[io.Sampler.Output(tooltip="For the sampler input of SamplerCustomAdvanced or SamplerCustom.")],
-            **search_aliases("rectifid", "face", "likeness", "character"),
         )
 
     @classmethod

@@ -15,6 +15,7 @@ from ...rectifid_core.solver.iterate import Iterate
 from ..host.run.progress import Progress
 from ..host.run.sampler import GuidedSampler, Observer, sample
 from ..host.run.settings import SamplerSettings
+from ..schema import search_aliases
 from ..types import Guidance, Settings
 
 SEEDS = 2**64
@@ -27,6 +28,7 @@ class FindSeed(io.ComfyNode):
             node_id="FindSeed",
             display_name="Find Seed",
             category="RectifID/sampling",
+            **search_aliases("best seed", "likeness"),
             description="Draws unguided pictures of several seeds, which costs one sampling each, and gives the seed "
             "of the one that is most like the reference. Guidance that starts there has less far to go. Connect it to "
             "the seed of the sampler.",
