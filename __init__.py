@@ -3,6 +3,7 @@
 from comfy_api.latest import ComfyExtension
 
 from .nodes import NODES
+from .nodes.host.run.stop import add_route
 
 WEB_DIRECTORY = "./web"
 
@@ -16,4 +17,5 @@ class RectifIDExtension(ComfyExtension):
 
 async def comfy_entrypoint():
     """What the host calls."""
+    add_route()
     return RectifIDExtension()

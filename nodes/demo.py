@@ -10,6 +10,7 @@ from ..demo.portrait import draw_portrait
 from ..rectifid_core.discriminators.panels import PanelDiscriminator
 from .host.networks import demo
 from .host.networks.discriminators import load_discriminator
+from .schema import search_aliases
 from .types import Discriminator
 
 CATEGORY = "RectifID/demo"
@@ -22,6 +23,7 @@ class LoadDemoModel(io.ComfyNode):
             node_id="LoadDemoModel",
             display_name="Load Demo Model",
             category=CATEGORY,
+            **search_aliases("quickstart", "example"),
             description="The small rectified flow that comes with the pack. It draws cartoon portraits of 128 x 128 "
             "pixels in four steps on any machine, from prompts like 'a smiling person in a red hat, blue background'.",
             outputs=[
@@ -43,6 +45,7 @@ class LoadDemoDiscriminator(io.ComfyNode):
             node_id="LoadDemoDiscriminator",
             display_name="Load Demo Discriminator",
             category=CATEGORY,
+            **search_aliases("recogniser", "recognizer"),
             description="The small recogniser that comes with the pack. It tells the people of the demo model apart: "
             "one in a square picture, two in one twice as wide as high.",
             outputs=[Discriminator.Output(display_name="discriminator", tooltip="For Encode Reference Identity.")],
@@ -60,6 +63,7 @@ class LoadDemoVision(io.ComfyNode):
             node_id="LoadDemoVision",
             display_name="Load Demo CLIP Vision",
             category=CATEGORY,
+            **search_aliases("clip vision"),
             description="The small CLIP vision model that comes with the pack. It knows the portraits of the demo "
             "model: colours, hat, expression, place and light.",
             outputs=[io.ClipVision.Output(tooltip="For Style Guidance.")],
@@ -77,6 +81,7 @@ class DrawDemoPortrait(io.ComfyNode):
             node_id="DrawDemoPortrait",
             display_name="Draw Demo Portrait",
             category=CATEGORY,
+            **search_aliases("face", "reference"),
             description="Draws a person of the demo world, without any model: a reference image for trying things out.",
             inputs=[
                 io.Int.Input(

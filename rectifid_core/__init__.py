@@ -35,7 +35,6 @@ _HOMES = {
     "save_identity": "identity.files",
     "load_identity": "identity.files",
     "measure": "identity.measuring",
-    "plot_identity": "identity.plot",
     # guidance
     "IdentityGuidance": "guidance.identity",
     "ColorGuidance": "guidance.color",

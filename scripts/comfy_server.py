@@ -109,7 +109,9 @@ async def follow(socket: aiohttp.ClientWebSocketResponse, job: str, watch: Calla
         kind, data = event["type"], event["data"]
         if data.get("prompt_id") != job:
             continue
-        if kind == "progress":
+        if kind == "rectifid.run":
+            watch(Event(data["node"], text=data["line"]))
+        elif kind == "progress":
             watch(Event(data["node"], data["value"], data["max"]))
         elif kind == "execution_interrupted":
             raise Interrupted("the job was cancelled")
@@ -147,6 +149,8 @@ def serving(base: Path, output: Path) -> Iterator[ComfyServer]:
     command += ["--base-directory", str(base), "--output-directory", str(output)]
     # Without these the database would be written into the host's own folder, and the host would call home.
     command += ["--database-url", f"sqlite:///{(base / 'user' / 'comfyui.db').as_posix()}", "--disable-api-nodes"]
+    if front_end := os.environ.get("COMFYUI_FRONT_END"):  # another one than the host's own
+        command += ["--front-end-root", front_end]
     command += ["--disable-auto-launch", *([] if has_accelerator() else ["--cpu"])]
     with log.open("w") as file:
         process = subprocess.Popen(command, cwd=host, stdout=file, stderr=subprocess.STDOUT)

@@ -12,7 +12,7 @@ from comfy_api.latest import io
 from ...rectifid_core.networks.onnx_file import OnnxError, external_files
 from ..folders import Choice, NotThereError, files_of, state_of
 from ..host.networks.discriminators import load_discriminator
-from ..schema import ADVANCED
+from ..schema import ADVANCED, search_aliases
 from ..types import Discriminator
 
 FOLDER = "discriminators"
@@ -54,6 +54,7 @@ class LoadEmbeddingDiscriminator(io.ComfyNode):
             node_id="LoadEmbeddingDiscriminator",
             display_name="Load Embedding Discriminator",
             category="RectifID/discriminators",
+            **search_aliases("recogniser", "recognizer", "onnx"),
             description="Loads a recogniser: any network that turns a picture into an embedding, as an ONNX file in "
             f"models/{FOLDER}.",
             inputs=[

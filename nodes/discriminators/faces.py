@@ -13,7 +13,7 @@ from ...rectifid_core.discriminators.faces.discriminator import load_face_discri
 from ...rectifid_core.discriminators.faces.pack import SOURCES, find_packs, pack_files
 from ..folders import Choice, NotThereError, state_of
 from ..host.networks.discriminators import PRECISIONS, HostedDiscriminator
-from ..schema import ADVANCED
+from ..schema import ADVANCED, search_aliases
 from ..types import Discriminator
 
 FOLDER = "insightface"  # the key that other packs use too
@@ -40,8 +40,21 @@ class LoadFaceDiscriminator(io.ComfyNode):
         packs = PACKS.names()
         return io.Schema(
             node_id="LoadFaceDiscriminator",
-            display_name="Load Face Discriminator",
+            display_name="Load Face Discriminator (InsightFace)",
             category="RectifID/discriminators",
+            **search_aliases(
+                "face",
+                "likeness",
+                "character",
+                "pulid",
+                "instantid",
+                "insightface",
+                "face swap",
+                "antelopev2",
+                "buffalo",
+                "auraface",
+                "arcface",
+            ),
             description="Loads a face pack: a detector that finds faces and a recogniser that tells whose they are, "
             "from models/insightface/models. Mind its licence: AuraFace-v1 (Apache-2.0) allows commercial use; "
             "antelopev2 and the buffalo packs are for non-commercial research only.",

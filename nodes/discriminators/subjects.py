@@ -11,6 +11,7 @@ from ...rectifid_core.discriminators.subjects import detector as subject_detecto
 from ...rectifid_core.discriminators.subjects import discriminator as subjects
 from ..folders import FOLDER, NotThereError, pretrained, state_of
 from ..host.networks.discriminators import PRECISIONS, HostedDiscriminator
+from ..schema import search_aliases
 from ..types import Discriminator
 
 NO_DETECTOR = "none"
@@ -26,6 +27,7 @@ class LoadSubjectDiscriminator(io.ComfyNode):
             node_id="LoadSubjectDiscriminator",
             display_name="Load Subject Discriminator",
             category="RectifID/discriminators",
+            **search_aliases("character", "object", "animal", "dino", "owl"),
             description="Loads what recognises a thing or an animal (DINOv2, DINOv3) and what finds it in a picture "
             f"(OWL-ViT, OWLv2), from folders in models/{FOLDER} or in Hugging Face's cache. Nothing is downloaded.",
             inputs=[

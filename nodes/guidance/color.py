@@ -10,6 +10,7 @@ from ...rectifid_core.images.validation import as_rgb
 from ..checks import checked_images
 from ..host.networks.discriminators import as_channels_first
 from ..masks import one_mask
+from ..schema import search_aliases
 from ..types import Guidance
 
 
@@ -20,6 +21,7 @@ class ColorGuidance(io.ComfyNode):
             node_id="ColorGuidance",
             display_name="Color Guidance",
             category="RectifID/guidance",
+            **search_aliases("palette", "colour"),
             description="Gives the new picture the colours of another one: which there are and how much of each, not "
             "where they are. Needs no file.",
             inputs=[

@@ -8,6 +8,7 @@ from ...rectifid_core.guidance.combination import combine, limit
 from ...rectifid_core.guidance.weighted_sum import Schedule
 from ...rectifid_core.scope import GuidanceScope
 from ..masks import one_mask
+from ..schema import search_aliases
 from ..types import Guidance
 
 SOCKETS = 4
@@ -42,6 +43,7 @@ class CombineGuidance(io.ComfyNode):
             node_id="CombineGuidance",
             display_name="Combine Guidance",
             category="RectifID/guidance",
+            **search_aliases("two people", "several faces", "multiple characters"),
             description="Guidances as one: identities of different people or things, and whatever else is to guide the "
             "same picture. These nodes may follow each other.",
             inputs=[*sockets, *weights],
@@ -65,6 +67,7 @@ class LimitGuidance(io.ComfyNode):
             node_id="LimitGuidance",
             display_name="Limit Guidance",
             category="RectifID/guidance",
+            **search_aliases("schedule", "mask"),
             description="When a guidance acts, and what it may change: in some iterations only, in some steps only, "
             "under a mask only. A row of these nodes allows what all of them allow.",
             inputs=[

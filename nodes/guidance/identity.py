@@ -8,7 +8,7 @@ from comfy_api.latest import io
 
 from ..checks import checked_identity
 from ..masks import one_mask
-from ..schema import ADVANCED
+from ..schema import ADVANCED, search_aliases
 from ..types import Guidance
 
 
@@ -19,6 +19,7 @@ class IdentityGuidance(io.ComfyNode):
             node_id="IdentityGuidance",
             display_name="Identity Guidance",
             category="RectifID/guidance",
+            **search_aliases("face", "likeness", "character", "pulid", "instantid", "insightface", "face swap"),
             description="Sets options of an identity. Without this node, or with it bypassed, the identity guides by "
             "the usual ones.",
             inputs=[

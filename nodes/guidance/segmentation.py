@@ -13,6 +13,7 @@ from ..folders import FOLDER, pretrained, state_of
 from ..host.networks.demo import weights
 from ..host.networks.discriminators import HostedDiscriminator
 from ..masks import one_mask
+from ..schema import search_aliases
 from ..types import Guidance
 
 EMBEDDED = "embedded"
@@ -27,6 +28,7 @@ class SegmentationGuidance(io.ComfyNode):
             node_id="SegmentationGuidance",
             display_name="Segmentation Guidance",
             category="RectifID/guidance",
+            **search_aliases("segformer", "mask2former", "region"),
             description="Draws one kind of thing, such as sky or a person, to where a mask is, and nowhere else, as a "
             f"segmenter sees it (SegFormer, Mask2Former), from a folder in models/{FOLDER} or in Hugging Face's cache. "
             "Nothing is downloaded; one for the demo model comes with the pack.",

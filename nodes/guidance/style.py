@@ -8,6 +8,7 @@ from ...rectifid_core.guidance.style import StyleGuidance as GuidanceByStyle
 from ..checks import checked_images
 from ..host.networks.discriminators import encode_images
 from ..host.networks.style import FEATURES, StyleDiscriminator
+from ..schema import search_aliases
 from ..types import Guidance
 
 
@@ -18,6 +19,7 @@ class StyleGuidance(io.ComfyNode):
             node_id="StyleGuidance",
             display_name="Style Guidance",
             category="RectifID/guidance",
+            **search_aliases("clip vision", "redux"),
             description="Draws the new picture to the look of another one, as a CLIP vision model sees it.",
             inputs=[
                 io.ClipVision.Input(

@@ -7,6 +7,7 @@ from comfy_api.latest import io
 from ...rectifid_core.discriminators.faces.attributes import describe_face, rewrite
 from ..checks import checked_identity
 from ..host.run.progress import tell
+from ..schema import search_aliases
 from ..types import Guidance
 
 
@@ -17,6 +18,7 @@ class DescribeFaceIdentity(io.ComfyNode):
             node_id="DescribeFaceIdentity",
             display_name="Describe Face Identity",
             category="RectifID/identity",
+            **search_aliases("age", "gender", "prompt"),
             description="Makes a prompt agree with the reference: writes 'man' or 'woman' where it says 'person'. By "
             "the gender and age model of the face pack; nothing else is inferred.",
             inputs=[

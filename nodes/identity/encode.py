@@ -13,9 +13,9 @@ from ...rectifid_core.images.drawing import draw_regions, on_one_size
 from ..checks import checked_discriminator, checked_images
 from ..host.networks.discriminators import encode_images
 from ..masks import masks_of
-from ..schema import ADVANCED
+from ..schema import ADVANCED, search_aliases
 from ..types import Discriminator, Guidance
-from .display import plot, show
+from .display import show
 
 _NAME = "Encode Reference Identity"
 
@@ -25,10 +25,13 @@ class EncodeReferenceIdentity(io.ComfyNode):
     def define_schema(cls):
         return io.Schema(
             node_id="EncodeReferenceIdentity",
-            display_name="Encode Reference Identity",
+            display_name="Encode Reference Identity (Face, Character)",
             category="RectifID/identity",
-            description="Remembers who or what the reference images show, and displays what it found in them, what it "
-            "took, and the embeddings.",
+            **search_aliases(
+                "face", "likeness", "character", "pulid", "instantid", "insightface", "face swap", "reference image"
+            ),
+            description="Remembers who or what the reference images show, and shows what it found in them and "
+            "what it took.",
             is_input_list=True,  # a list of images of different sizes is one identity
             inputs=[
                 Discriminator.Input("discriminator", tooltip="The recogniser that is to tell the identity."),
@@ -90,6 +93,7 @@ class EncodeReferenceIdentity(io.ComfyNode):
                 ),
             ],
             hidden=[io.Hidden.unique_id],
+            is_output_node=True,
         )
 
     @classmethod
@@ -108,7 +112,7 @@ class EncodeReferenceIdentity(io.ComfyNode):
         for doubt in identity.doubts:
             logging.warning("RectifID: %s", doubt)
         boxes = [draw_regions(each.image, each.regions, each.index) for each in identity.references]
-        shown = show(cls, [*boxes, *identity.crops, plot(identity)], _taken(identity, discriminator.noun))
+        shown = show(cls, [*boxes, *identity.crops], _taken(identity, discriminator.noun))
         crops = identity.crops.movedim(1, -1)
         return io.NodeOutput(
             GuidanceByIdentity(identity, discriminator), crops, on_one_size(boxes).movedim(1, -1), ui=shown

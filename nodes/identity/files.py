@@ -18,8 +18,9 @@ from ..checks import checked_discriminator, checked_identity
 from ..folders import Choice, NotThereError, files_of, state_of
 from ..host.networks.discriminators import load_saved
 from ..host.run.progress import tell
+from ..schema import search_aliases
 from ..types import Discriminator, Guidance
-from .display import plot, show
+from .display import show
 
 FOLDER, ENDING = "identities", ".safetensors"
 LONGEST = 200  # bytes of a name or a folder's name; file systems allow 255, and the number and the ending follow
@@ -40,6 +41,7 @@ class SaveIdentity(io.ComfyNode):
             node_id="SaveIdentity",
             display_name="Save Identity",
             category="RectifID/identity",
+            **search_aliases("face", "character"),
             description=f"Keeps an identity as a file in models/{FOLDER}, for Load Identity. The reference images are "
             "not in it, but what the recogniser looked at in them is.",
             is_output_node=True,
@@ -76,6 +78,7 @@ class LoadIdentity(io.ComfyNode):
             node_id="LoadIdentity",
             display_name="Load Identity",
             category="RectifID/identity",
+            **search_aliases("face", "character"),
             description="An identity that Save Identity has kept. It wants the discriminator that encoded it, with the "
             "same settings: an embedding means nothing to another one.",
             inputs=[
@@ -111,7 +114,7 @@ class LoadIdentity(io.ComfyNode):
         path = SAVED.path(file)
         discriminator = checked_discriminator(discriminator, "Load Identity")
         identity = load_saved(path, discriminator)
-        shown = show(cls, [*identity.crops, plot(identity)], f"loaded {file}")
+        shown = show(cls, list(identity.crops), f"loaded {file}")
         return io.NodeOutput(IdentityGuidance(identity, discriminator), identity.crops.movedim(1, -1), ui=shown)
 
 

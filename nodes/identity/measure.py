@@ -11,6 +11,7 @@ from ...rectifid_core.identity.measuring import Measurement
 from ..checks import checked_identity, checked_images
 from ..host.networks.discriminators import HostedDiscriminator, measure_images
 from ..host.run.progress import tell
+from ..schema import search_aliases
 from ..types import Guidance
 
 _NAME = "Measure Identity"
@@ -22,7 +23,8 @@ class MeasureIdentity(io.ComfyNode):
     def define_schema(cls):
         return io.Schema(
             node_id="MeasureIdentity",
-            display_name=_NAME,
+            display_name="Measure Identity (Likeness)",
+            **search_aliases("face", "likeness", "similarity", "compare"),
             category="RectifID/identity",
             description="How similar pictures are to an identity: 1 is the same embedding, 0 has nothing in common.",
             is_output_node=True,

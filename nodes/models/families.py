@@ -6,6 +6,7 @@ from comfy_api.latest import io
 
 from ...rectifid_core.flows.perflow import PREDICTIONS, WEIGHTS
 from ..host.flows.model_sampling import with_perflow, with_rectified_flow
+from ..schema import search_aliases
 
 
 class ModelSamplingRectifiedFlow(io.ComfyNode):
@@ -15,6 +16,7 @@ class ModelSamplingRectifiedFlow(io.ComfyNode):
             node_id="ModelSamplingRectifiedFlow",
             display_name="Model Sampling Rectified Flow",
             category="RectifID/models",
+            **search_aliases("instaflow"),
             description="Reads a UNet of Stable Diffusion's as a 2-rectified flow: InstaFlow and its finetunes. "
             "Samplers with the scheduler 'simple' then take equal steps from noise to picture.",
             inputs=[io.Model.Input("model", tooltip="The UNet of a 2-rectified flow.")],
@@ -33,6 +35,7 @@ class ModelSamplingPeRFlow(io.ComfyNode):
             node_id="ModelSamplingPeRFlow",
             display_name="Model Sampling PeRFlow",
             category="RectifID/models",
+            **search_aliases("piecewise rectified flow"),
             description="Reads a UNet as a PeRFlow: a diffusion model whose path was straightened in windows. It keeps "
             "its own times, whatever the scheduler. For the Anchored Rectified Sampler; KSampler cannot run it.",
             inputs=[

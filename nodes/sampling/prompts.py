@@ -9,6 +9,8 @@ import torch
 from comfy_api.latest import io
 from torch import Tensor
 
+from ..schema import search_aliases
+
 _LONGEST = 4096  # tokens: what a model reads at most
 
 
@@ -19,6 +21,7 @@ class EncodePromptBatch(io.ComfyNode):
             node_id="EncodePromptBatch",
             display_name="Encode Prompt Batch",
             category="RectifID/sampling",
+            **search_aliases("several prompts"),
             description="Encodes a prompt for each picture of a batch: the first line is that of the first picture. "
             "One identity in several scenes then takes one run.",
             inputs=[

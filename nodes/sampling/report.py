@@ -6,6 +6,7 @@ import torch
 from comfy_api.latest import io
 
 from ...rectifid_core.report.plot import plot_report
+from ..schema import search_aliases
 from ..types import Report
 
 
@@ -16,6 +17,7 @@ class PlotConvergence(io.ComfyNode):
             node_id="PlotConvergence",
             display_name="Plot Convergence",
             category="RectifID/sampling",
+            **search_aliases("chart", "filmstrip", "similarity"),
             description="Draws the similarity, the energy and the residual over the iterations of a guided run.",
             inputs=[Report.Input("report", tooltip="From the Anchored Rectified Sampler.")],
             outputs=[io.Image.Output(tooltip="The three curves, with a line for each picture of the batch.")],

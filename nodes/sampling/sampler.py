@@ -8,6 +8,7 @@ from typing import Any
 
 import comfy.samplers
 from comfy_api.latest import io, ui
+from torch import Tensor
 
 from ...rectifid_core.guidance.base import Guidance as AnyGuidance
 from ...rectifid_core.guidance.base import NoGuidance, check_guidance
@@ -25,8 +26,11 @@ class AnchoredRectifiedSampler(io.ComfyNode):
     def define_schema(cls):
         return io.Schema(
             node_id="AnchoredRectifiedSampler",
-            display_name="Anchored Rectified Sampler",
+            display_name="Anchored Rectified Sampler (RectifID)",
             category="RectifID/sampling",
+            **search_aliases(
+                "face", "likeness", "character", "pulid", "instantid", "insightface", "face swap", "identity"
+            ),
             description="KSampler (euler) for flow models, which also gives the picture an identity: it draws the "
             "picture several times, and each time moves the path from noise to picture a little towards the reference, "
             "while it stays anchored to what the model would draw by itself.",
@@ -73,14 +77,13 @@ class AnchoredRectifiedSampler(io.ComfyNode):
                 ),
                 *_widgets(),
             ],
+            hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo],
+            is_output_node=True,
             outputs=[
                 io.Latent.Output(tooltip="The latent of the guided picture."),
                 io.Image.Output(tooltip="The guided picture, decoded."),
                 Report.Output(display_name="report", tooltip="All numbers of the run, for Plot Convergence."),
             ],
-            **search_aliases(
-                "rectifid", "face", "likeness", "character", "pulid", "instantid", "face swap", "identity"
-            ),
         )
 
     @classmethod
@@ -105,10 +108,12 @@ class AnchoredRectifiedSampler(io.ComfyNode):
         run = RunMonitor(guidance, {**drawn, **chosen})
         if denoise == 0:
             (picture,) = host_nodes.VAEDecode().decode(vae, latent_image)
-            return io.NodeOutput(latent_image, picture, run.report, ui=ui.PreviewText(run.report.text()))
+            return io.NodeOutput(latent_image, picture, run.report, ui=_shown(cls, picture, run.report.text()))
         sampler = _sampler(vae, guidance, lambda: run, **chosen)
         latent = sample(model, positive, negative, latent_image, sampler, **drawn)
-        return io.NodeOutput(latent, run.image.movedim(1, -1).cpu(), run.report, ui=ui.PreviewText(run.text()))
+        picture = run.image.movedim(1, -1).cpu()
+        shown = _shown(cls, picture, run.text()) | {"rectifid": [run.shown()]}
+        return io.NodeOutput(latent, picture, run.report, ui=shown)
 
 
 class AnchoredSampler(io.ComfyNode):
@@ -116,13 +121,13 @@ class AnchoredSampler(io.ComfyNode):
     def define_schema(cls):
         return io.Schema(
             node_id="AnchoredSampler",
-            display_name="Anchored Sampler",
+            display_name="Anchored Sampler (RectifID)",
             category="RectifID/sampling",
+            **search_aliases("face", "likeness", "character", "pulid", "instantid", "insightface", "face swap"),
             description="The Anchored Rectified Sampler for custom sampling: a SAMPLER for SamplerCustomAdvanced, with "
             "any guider, noise and sigmas. What it does is shown on the node that runs it.",
             inputs=[*_sockets(), *_widgets()],
             outputs=[io.Sampler.Output(tooltip="For the sampler input of SamplerCustomAdvanced or SamplerCustom.")],
-            **search_aliases("rectifid", "face", "likeness", "character"),
         )
 
     @classmethod
@@ -130,6 +135,11 @@ class AnchoredSampler(io.ComfyNode):
         guidance, chosen = _guided(guidance, settings, widgets)
         # each run begins anew: one sampler may serve several nodes, and a node several times
         return io.NodeOutput(_sampler(vae, guidance, lambda: RunMonitor(guidance, chosen), **chosen))
+
+
+def _shown(cls: type[io.ComfyNode], picture: Tensor, text: str) -> dict:
+    """What the node shows, also where the run comes out of the host's cache."""
+    return ui.PreviewImage(picture, cls=cls).as_dict() | ui.PreviewText(text).as_dict()
 
 
 def _guided(

@@ -15,6 +15,7 @@ from ...rectifid_core.solver.iterate import Iterate
 from ..host.run.progress import Progress
 from ..host.run.sampler import GuidedSampler, Observer, sample
 from ..host.run.settings import SamplerSettings
+from ..schema import search_aliases
 from ..types import Guidance, Settings
 
 SEEDS = 2**64
@@ -27,6 +28,7 @@ class FindSeed(io.ComfyNode):
             node_id="FindSeed",
             display_name="Find Seed",
             category="RectifID/sampling",
+            **search_aliases("best seed", "likeness"),
             description="Draws unguided pictures of several seeds, which costs one sampling each, and gives the seed "
             "of the one that is most like the reference. Guidance that starts there has less far to go. Connect it to "
             "the seed of the sampler.",
@@ -110,7 +112,9 @@ class FindSeed(io.ComfyNode):
         chosen, image = best
         text = f"seed {chosen}, of {count} tried"
         logging.info("RectifID %s", text)
-        return io.NodeOutput(chosen, image.movedim(1, -1).cpu(), ui=ui.PreviewText(text))
+        progress.finish(image, text)
+        shown = ui.PreviewText(text).as_dict() | {"rectifid": [progress.shown]}
+        return io.NodeOutput(chosen, image.movedim(1, -1).cpu(), ui=shown)
 
 
 class _Unguided(Observer):

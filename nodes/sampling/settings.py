@@ -21,8 +21,9 @@ class AnchoredSamplerSettings(io.ComfyNode):
     def define_schema(cls):
         return io.Schema(
             node_id="AnchoredSamplerSettings",
-            display_name="Sampler Settings",
+            display_name="Sampler Settings (RectifID)",
             category="RectifID/sampling",
+            **search_aliases("update rule", "preset", "gradient", "views"),
             description="What few need to change of the Anchored Rectified Sampler and the Anchored Sampler: a preset, "
             "or every setting of its own. Connect it to their settings.",
             inputs=[
@@ -109,7 +110,6 @@ class AnchoredSamplerSettings(io.ComfyNode):
                 ),
             ],
             outputs=[Settings.Output(display_name="settings", tooltip="For the settings input of either sampler.")],
-            **search_aliases("rectifid", "update rule", "preset", "gradient", "views"),
         )
 
     @classmethod

@@ -1,6 +1,7 @@
 """The nodes as the editor and a graph see them."""
 
 import json
+import re
 from types import SimpleNamespace
 
 import comfy.utils
@@ -85,7 +86,11 @@ def test_the_sampler_returns_latent_image_and_report(sample, run, job):
     assert report.number == [0, 1, 2]
     settings = report.settings
     assert settings["seed"] == 5 and list(settings["discriminators"]) == ["recogniser"]
-    assert output.ui.as_dict() == {"text": ("family: flow\n" + report.text(),)}
+    assert output.ui["text"] == ("family: flow\n" + report.text(),) and len(output.ui["images"]) == 1
+    (shown,) = output.ui["rectifid"]
+    similarity = [row[0] for row in report.similarity]
+    assert shown["curves"] == {"": pytest.approx(similarity, abs=1e-4)} and not shown["running"]
+    assert re.fullmatch(rf"{max(similarity):.3f} \(was {similarity[0]:.3f}\), 2 iterations, \d+ s", shown["status"])
     (plot,) = run("PlotConvergence", report=report).result
     assert plot.shape[0] == 1 and plot.shape[-1] == 3 and 0.5 < plot.mean() <= 1
 
@@ -98,18 +103,21 @@ def test_a_later_node_may_go_on_with_the_latent(sample, job):
 
 
 def test_the_sampler_shows_its_progress(sample, monkeypatch):
-    steps, texts = [], []
+    steps, events = [], []
     hook = lambda value, total, preview, node_id: steps.append((value, total, preview, node_id))  # noqa: E731
     monkeypatch.setattr(comfy.utils, "PROGRESS_BAR_HOOK", hook)
-    instance = SimpleNamespace(send_progress_text=lambda text, node_id: texts.append((text, node_id)))
+    instance = SimpleNamespace(send_sync=lambda *event: events.append(event), client_id="me")
     monkeypatch.setattr(server.PromptServer, "instance", instance, raising=False)
 
     report = sample().result[2]
     assert [(value, total, node_id) for value, total, _, node_id in steps] == [(n, 3, "7") for n in (1, 2, 3)]
     kind, picture, size = steps[-1][2]
     assert (kind, picture.size, size) == ("JPEG", (64, 64), 512)
-    assert texts[1] == (f"iteration 1 of 2: similarity {report.similarity[1][0]:.3f}", "7")
-    assert texts[-1] == ("family: flow\n" + report.text(), "7")
+    assert {(kind, data["node"], to) for kind, data, to in events} == {("rectifid.run", "7", "me")}
+    assert [data["running"] for _, data, _ in events] == [True] * 4 + [False]
+    assert events[2][1]["line"] == f"iteration 1 of 2: similarity {report.similarity[1][0]:.3f}"
+    assert events[2][1]["status"].endswith("1 of 2, about 0 s left")
+    assert events[-1][1]["line"] == "family: flow\n" + report.text()
 
 
 def test_the_sampler_stops_when_every_picture_is_similar_enough(sample, job):
@@ -143,7 +151,7 @@ def test_a_discriminator_from_the_models_folder_guides(run, sample, discriminato
     encoded = run("EncodeReferenceIdentity", discriminator=discriminator, images=portrait)
     identity, crops, boxes = encoded.result
     assert crops.shape == (1, 32, 32, 3) and boxes.shape == portrait.shape
-    assert len(encoded.ui["images"]) == 3, "boxes, crop and plot"
+    assert len(encoded.ui["images"]) == 2, "boxes and crop"
     similarity = sample(guidance=identity, iterations=4).result[2].similarity
     assert similarity[-1] > similarity[0]
 

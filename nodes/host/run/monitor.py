@@ -47,6 +47,10 @@ class RunMonitor:
         self.report.settings.update(facts)
         self._progress = Progress(self._settings["iterations"] + 1, self._settings["preview"])
 
+    def shown(self) -> dict[str, Any]:
+        """What the node shows of the run when it is over, see `Live.data`."""
+        return self._progress.shown
+
     def text(self) -> str:
         return f"family: {self.report.settings['family']}\n{self.report.text()}"
 
@@ -62,6 +66,7 @@ class RunMonitor:
             or (iterate.number == 0 and self._nothing_to_guide(iterate))
             or (enough < 1 and not iterate.predicted and bool((kept.found & (kept.similarity >= enough)).all()))
             or self._at_rest(iterate)
+            or (not iterate.predicted and self._progress.stopped())
         )
         if ends:
             self._finish()

@@ -16,22 +16,28 @@ from server import PromptServer
 from torch import Tensor
 
 from ....rectifid_core.solver.iterate import Iterate
+from .live import EVENT, Live
+from .stop import asked_to_stop, forget
 
 PREVIEW_PIXELS = 512
 PREVIEWS = ("auto", "always")
 
 
 class Progress:
-    """A bar of so many steps, with a picture and a line at each, on the node that the host is executing.
+    """A bar of so many steps, with a picture, a curve and a line at each, on the node that the host is executing.
 
     preview: one of `PREVIEWS`.
+    shown: what the front end draws on the node by now, see `Live.data`.
     """
 
     def __init__(self, steps: int, preview: str = PREVIEWS[0]):
         self._previews = preview == "always" or not previews_refused()
-        context = get_executing_context()
-        self._node_id = context and context.node_id
+        self._context = get_executing_context()
+        self._node_id = self._context and self._context.node_id
         self._bar = ProgressBar(steps, node_id=self._node_id)
+        self._live = Live(steps)
+        forget(self._node_id)
+        self._send("starts", running=True)
 
     def show(self, iterate: Iterate, step: int, name: str, picture: Tensor | None = None) -> None:
         """``step``, counted from 0 and called ``name``, has shown ``iterate``; picture: in the place of its own."""
@@ -39,21 +45,30 @@ class Progress:
         known = ["not found" if not found else f"{each:.3f}" for each, found in pairs if each == each or not found]
         line = f"{name}: similarity {' '.join(known)}" if known else name  # of no guidance there is none
         logging.info("RectifID %s", line)
-        self.say(line)
+        self._live.add(iterate)
+        self._send(line, running=True)
         self._update(step + 1, iterate.image if picture is None else picture)
 
     def finish(self, image: Tensor, text: str) -> None:
         """The bar is full, and shows the pictures of the result."""
         if self._bar.current < self._bar.total:
             self._update(self._bar.total, image)
-        self.say(text)
+        self._send(text, running=False)
+
+    def stopped(self) -> bool:
+        """Whether the user has pressed *Stop and keep best* since the last time."""
+        return asked_to_stop(self._node_id)
 
     def _update(self, step: int, image: Tensor) -> None:
         preview = ("JPEG", _picture(image), PREVIEW_PIXELS) if self._previews else None
         self._bar.update_absolute(step, preview=preview)
 
-    def say(self, text: str) -> None:
-        say(text, self._node_id)
+    def _send(self, line: str, running: bool) -> None:
+        self.shown = self._live.data(line, running)
+        server = getattr(PromptServer, "instance", None)
+        if server is not None and self._context is not None:
+            facts = {"node": self._node_id, "prompt_id": self._context.prompt_id}
+            server.send_sync(EVENT, {**facts, **self.shown}, server.client_id)
 
 
 def previews_refused() -> bool:

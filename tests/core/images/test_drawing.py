@@ -1,15 +1,12 @@
-"""Pictures of regions and of identities."""
+"""Pictures of regions."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
-from rectifid_core.identity.identity import Identity, Recogniser
-from rectifid_core.identity.plot import plot_identity
 from rectifid_core.images.drawing import CHOSEN, LONGEST, OTHER, draw_regions, on_one_size
 from rectifid_core.images.regions import Region
-from tests.helpers.worlds import rng
 
 GREEN, ORANGE = (torch.tensor(color) / 255 for color in (CHOSEN, OTHER))
 
@@ -80,16 +77,3 @@ def test_regions_are_numbered_in_order_above_their_boxes():
     assert changed[10:30, 10:30].any() and changed[10:30, 50:70].any()
     changed[10:30, 10:30] = changed[10:30, 50:70] = False
     assert not changed.any(), "only the numbers differ, and none covers what is in the box"
-
-
-@pytest.mark.parametrize("references", [1, 3, 12])
-def test_the_plot_of_an_identity_shows_embeddings_and_crops(references):
-    embeddings = torch.nn.functional.normalize(torch.randn(references, 20, generator=rng()), dim=1)
-    crops = torch.rand(references, 3, 16, 16, generator=rng())
-    identity = Identity(Recogniser("toy", "", ""), embeddings, crops, torch.linspace(1, 0, references + 1)[:-1])
-    plot = plot_identity(identity)
-    assert plot.dtype.name == "uint8" and plot.shape[1:] == (750, 3) and plot.shape[0] > 200
-    turned = plot_identity(Identity(identity.recogniser, embeddings.flip(1), crops, identity.weights))
-    assert turned.shape == plot.shape and (turned != plot).any(), "the strip shows the numbers"
-    dark = plot_identity(Identity(identity.recogniser, embeddings, crops * 0, identity.weights))
-    assert dark.mean() < plot.mean(), "the plot shows the crops"

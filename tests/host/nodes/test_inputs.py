@@ -172,6 +172,7 @@ def test_a_text_is_text(refusal, node_id, widget):
 def test_all_that_is_wrong_is_said_at_once(refusal):
     said = refusal("AnchoredRectifiedSampler", linked=True, scheduler="nope", cfg=math.nan, if_missing=3)
     assert all(
-        name in said for name in ("Anchored Rectified Sampler: ", "scheduler is 'nope'", "simple, ", "cfg is nan")
+        name in said
+        for name in ("Anchored Rectified Sampler (RectifID): ", "scheduler is 'nope'", "simple, ", "cfg is nan")
     )
     assert "if_missing is 3" in said

@@ -58,5 +58,8 @@ def test_newer_hosts_fold_away_what_few_need_and_find_nodes_by_other_words(nodes
     }
     knows = "advanced" in inspect.signature(io.Int.Input).parameters
     assert folded["AnchoredSamplerSettings"] == (["damping", "scale_unit", "family", "preview"] if knows else [])
-    aliases = getattr(nodes["AnchoredRectifiedSampler"].GET_SCHEMA(), "search_aliases", None)
-    assert knows == bool(aliases and {"likeness", "face swap"} <= set(aliases))
+    for name, node in nodes.items():
+        aliases = set(getattr(node.GET_SCHEMA(), "search_aliases", None) or ())
+        assert knows == ("rectifid" in aliases), name
+        if name in ("AnchoredRectifiedSampler", "LoadFaceDiscriminator", "EncodeReferenceIdentity"):
+            assert knows == ({"likeness", "character", "pulid", "face swap"} <= aliases)

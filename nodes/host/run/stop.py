@@ -1,0 +1,38 @@
+"""*Stop and keep best*: the button on a running node, which ends its run at the next iteration with what it has."""
+
+from __future__ import annotations
+
+from aiohttp import web
+from server import PromptServer
+
+ROUTE = "/rectifid/stop"
+_asked: set[str] = set()
+
+
+def add_route() -> None:
+    """Where there is a server: POST ``{"node": id}`` to `ROUTE` asks the run on that node to stop."""
+    server = getattr(PromptServer, "instance", None)
+    if server is not None:
+        server.routes.post(ROUTE)(_ask)
+
+
+async def _ask(request: web.Request) -> web.Response:
+    node = (await request.json()).get("node")
+    if not isinstance(node, str):
+        return web.json_response({"error": "node is the id of the node whose run shall stop, as text"}, status=400)
+    _asked.add(node)
+    return web.json_response({})
+
+
+def asked_to_stop(node_id: str | None) -> bool:
+    """Whether the run on the node is to end with what it has; asking once means one run."""
+    if node_id not in _asked:
+        return False
+    _asked.discard(node_id)
+    return True
+
+
+def forget(node_id: str | None) -> None:
+    """What was asked of an earlier run does not count for the next."""
+    if node_id is not None:
+        _asked.discard(node_id)
