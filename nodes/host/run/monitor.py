@@ -13,7 +13,6 @@ from ....rectifid_core.report.report import Report
 from ....rectifid_core.solver.best import Best
 from ....rectifid_core.solver.convergence import settled
 from ....rectifid_core.solver.iterate import Iterate
-from ....rectifid_core.solver.rules import RULES
 from .progress import Progress
 
 IF_MISSING = ("error", "unguided")
@@ -83,10 +82,8 @@ class RunMonitor:
         self._progress.finish(self.image, self.text())
 
     def _at_rest(self, iterate: Iterate) -> bool:
-        """Whether a fixed point is reached, and nothing is yet to act."""
-        if not RULES[self._settings["update_rule"]].settles or not settled(iterate):
-            return False
-        return not (isinstance(self._guidance, CombinedGuidance) and self._guidance.starting_from(iterate.number + 1))
+        """Whether a fixed point is reached, and the energy is to stay what it is."""
+        return iterate.number >= getattr(self._guidance, "steady_from", 0) and settled(iterate)
 
     def _nothing_to_guide(self, unguided: Iterate) -> bool:
         """Whether what is to be guided is in none of the pictures; ValueError if that is to be an error."""

@@ -54,7 +54,7 @@ def test_single_pass_guides(job):
     assert job.iterates[-1].similarity > job.iterates[0].similarity
 
 
-@pytest.mark.parametrize("rule", ["accumulated", "fixed_point", "adaptive", "fully_anchored", "noise", "unanchored"])
+@pytest.mark.parametrize("rule", ["anchored", "accumulated", "fixed_point", "fully_anchored", "noise", "unanchored"])
 def test_windowed_and_full_agree(job, rule):
     windowed, _ = job.guide(gradient="windowed", rule=rule)
     full, _ = job.guide(gradient="full", rule=rule)
