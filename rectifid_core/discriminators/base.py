@@ -16,7 +16,6 @@ from ..images.regions import Region
 from ..images.spots import discs
 from ..networks.weights import first_weight
 
-
 MIDDLE = 0.3  # of a crop, the radius around its centre where a thing is seen rather than what is around it
 
 

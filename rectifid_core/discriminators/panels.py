@@ -11,7 +11,6 @@ from ..images.regions import Region
 from ..images.spots import discs
 from .base import EmbeddingDiscriminator
 
-
 # Of a portrait, in fractions of its side: how far its axis may be from the middle, and what is compared on both sides.
 SWAY, HALF, BAND = 0.22, 0.28, (0.25, 0.75)
 # Both cheeks and the bridge of the nose, of a portrait whose axis is in the middle.

@@ -21,6 +21,7 @@ class Report:
     energy, similarity, residual, contraction: lists of N lists of B floats, nan where unknown; diverging, found: of
         bools.
     terms: by name, for each energy of a sum, its energy, similarity and found, as above.
+    settled: whether the run ended since it had come to rest.
     warnings: what went wrong on the way.
     """
 
@@ -36,6 +37,7 @@ class Report:
         self.diverging: list[list[bool]] = []
         self.found: list[list[bool]] = []
         self.terms: dict[str, dict[str, list[list]]] = {}
+        self.settled = False
         self.warnings: list[str] = []
         self._clock = time.perf_counter()
 
@@ -59,7 +61,10 @@ class Report:
         """A summary in a few lines, one for each sample."""
         if not self.number:
             return "nothing was drawn"
-        lines = [f"{self.number[-1]} iterations in {sum(self.seconds):.1f} s"]
+        count = f"{self.number[-1]} iterations"
+        if self.settled:
+            count = f"settled after {self.number[-1]} of {self.settings['iterations']} iterations,"
+        lines = [f"{count} in {sum(self.seconds):.1f} s"]
         for sample in range(len(self.similarity[0])):
             lines.append(f"sample {sample}: {self._line(sample)}")
             lines += [f"  {name}: {_term_line(term, sample)}" for name, term in self.terms.items()]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..interfaces import Observation
-from .batched import norm, unit
+from .batched import norm
 
 MEMORY = 10  # residuals that are averaged, where they are noisy
 
@@ -26,8 +26,8 @@ class Iterate:
     residual: ``(B,)``, the norm over all windows of the update that follows; for the rules that settle of G(d) - d, the
         undamped one of `fixed_point`; for `unanchored` of the trajectory's change.  nan for the last iterate: nothing
         follows.
-    slope: ``(B,)``, how much Phi of `descent` still falls for a step of one unit of the latent, without the noise of
-        views; nan for rules that do not settle, and for the last iterate.
+    slope: ``(B,)``, how steeply Phi of `descent` still falls, without the noise of views, over how it did at first; nan
+        for rules that do not settle, and for the last iterate.
     contraction: ``(B,)``, this residual over the previous one: the rate at which the iteration converges, if below 1.
         nan for the first and the last iterate, and once the residual is exactly 0.
     diverging: ``(B,)`` bool, the residual is larger than the first that was not 0 and has grown three times in a row.
@@ -64,13 +64,16 @@ class Residuals:
         self._each: list[Tensor] = []
         self._weights = weights
         self._slopes: deque[Tensor] = deque(maxlen=MEMORY)
+        self._steepest: Tensor | None = None  # the first of each sample that was not 0
 
     def append(self, update: list[Tensor]) -> None:
         """update: one tensor ``(B, ...)`` for each window, or as many as there are."""
         self._each.append(norm(torch.stack(update, dim=1)))
         if self._weights is not None:
             windows = [each / weight for each, weight in zip(update, self._weights, strict=True) if weight > 0]
-            self._slopes.append(torch.stack(windows, dim=1).flatten(1) * unit(update[0]))
+            self._slopes.append(torch.stack(windows, dim=1).flatten(1))
+            now = norm(self._slopes[-1])
+            self._steepest = now if self._steepest is None else self._steepest.where(self._steepest > 0, now)
 
     def _slope(self) -> Tensor:
         slopes = torch.stack(list(self._slopes))  # (N, B, ...)
@@ -107,7 +110,7 @@ class Residuals:
             observation.energy,
             observation.similarity,
             residual=recent[-1] if followed else unknown,
-            slope=self._slope() if followed and self._slopes else unknown,
+            slope=(self._slope() / self._steepest).nan_to_num(0.0) if followed and self._slopes else unknown,
             contraction=recent[-1] / recent[-2] if followed else unknown,
             diverging=growing[0] & growing[1] & growing[2] & (recent[-1] > first),
             found=torch.ones_like(unknown, dtype=torch.bool) if found is None else found,

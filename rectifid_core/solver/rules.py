@@ -37,11 +37,13 @@ class UpdateRule(ABC):
     weights: s w_k of each window, 0 where none is to be guided; scale: s; damping: a in (0, 1].
 
     clips: whether gradients are clipped to a norm of 1 unless the user says otherwise.
+    gradient: the one of `GRADIENTS` that it takes unless the user says otherwise.
     settles: whether its residual is the distance to a fixed point, see `convergence.settled`.
     """
 
     name: ClassVar[str]
     clips: ClassVar[bool] = False
+    gradient: ClassVar[str] = "windowed"
     settles: ClassVar[bool] = False
 
     @classmethod
@@ -83,7 +85,7 @@ class TrajectoryRule(UpdateRule):
 class Anchored(TrajectoryRule):
     """(3), descent to the paper's fixed point, see `descent`."""
 
-    name, settles = "anchored", True
+    name, settles, gradient = "anchored", True, "straight"
 
     @classmethod
     def scale_for(cls, scale: float, latent: Tensor) -> float:
@@ -129,7 +131,7 @@ class FixedPoint(TrajectoryRule):
 class SinglePass(UpdateRule):
     """(6): it guides on the way, see `single_pass`."""
 
-    name, clips = "single_pass", True
+    name, clips, gradient = "single_pass", True, "straight"
 
     @classmethod
     def check(cls, flow: Flow, last_offset: bool) -> None:
@@ -221,6 +223,5 @@ def pinned(path: Path, ends: list[Tensor]) -> Path:
 
 
 RULES: dict[str, type[UpdateRule]] = {
-    rule.name: rule
-    for rule in (Anchored, Accumulated, FixedPoint, SinglePass, FullyAnchored, Noise, Unanchored)
+    rule.name: rule for rule in (Anchored, Accumulated, FixedPoint, SinglePass, FullyAnchored, Noise, Unanchored)
 }

@@ -50,7 +50,7 @@ def solve(
     scale: float | None = None,
     damping: float = 0.5,
     iterations: int = 20,
-    gradient: str | Gradient = "windowed",
+    gradient: str | Gradient | None = None,
     last_offset: bool = True,
     clip: bool | None = None,
     loss_scale: float = 1.0,
@@ -61,7 +61,8 @@ def solve(
     scale: s; None: that of the guidance scale 1, see `UpdateRule.scale_for`.
     gradient: one of `GRADIENTS`, or any other `Gradient`.  "windowed" keeps the K states and recomputes one window at a
         time under autograd; "full" keeps one graph of everything: no recomputation, the memory of all windows.  Both
-        give the same.  "straight" is an approximation.  For `single_pass` they are all the same.
+        give the same.  "straight" is an approximation.  None: the rule's own, see `UpdateRule.gradient`.  For
+        `single_pass` they are all the same.
     iterations: trajectories, each followed by an update; for `single_pass` updates, divided among the windows of one.
     last_offset: False leaves the last window unguided, so that the flow has the last word on the image.
     clip: None clips the gradients of the rules that are published so, see `UpdateRule.clips`.
@@ -75,6 +76,7 @@ def solve(
     `trajectory.NonFiniteError`, which names the network that gave nan or infinity.
     """
     kind = _check_settings(flow, rule, damping, iterations, gradient, last_offset, loss_scale)
+    gradient = kind.gradient if gradient is None else gradient
     differentiate = LossScaling(GRADIENTS[gradient] if isinstance(gradient, str) else gradient, loss_scale)
     clips = kind.clips if clip is None else clip
     scale = kind.scale_for(1.0, z0) if scale is None else scale
@@ -121,7 +123,7 @@ def solve(
 def _check_settings(flow, rule, damping, iterations, gradient, last_offset, loss_scale) -> type[UpdateRule]:
     if rule not in RULES:
         raise ValueError(f"unknown update rule {rule!r}; choose one of {', '.join(RULES)}")
-    if gradient not in GRADIENTS and not isinstance(gradient, Gradient):
+    if not (gradient is None or gradient in GRADIENTS or isinstance(gradient, Gradient)):
         raise ValueError(f"unknown gradient mode {gradient!r}; choose one of {', '.join(GRADIENTS)}")
     if iterations < 0:
         raise ValueError(f"the number of iterations must be 0 or more, not {iterations}")

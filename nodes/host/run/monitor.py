@@ -64,9 +64,10 @@ class RunMonitor:
             last
             or (iterate.number == 0 and self._nothing_to_guide(iterate))
             or (enough < 1 and not iterate.predicted and bool((kept.found & (kept.similarity >= enough)).all()))
-            or self._at_rest(iterate)
             or (not iterate.predicted and self._progress.stopped())
         )
+        if not ends and self._at_rest(iterate):
+            ends = self.report.settled = True
         if ends:
             self._finish()
         return ends

@@ -54,7 +54,7 @@ class FaceDiscriminator(EmbeddingDiscriminator):
         """The cheeks, half-way between the eyes and the corners of the mouth, the nose and the forehead."""
         left_eye, right_eye, nose, left_mouth, right_mouth = template(self.input_size) / self.input_size
         brow, eyes = (left_eye + right_eye) / 2, right_eye - left_eye
-        forehead = brow - 0.45 * torch.stack([-eyes[1], eyes[0]])  # upwards, by less than half of what the eyes are apart
+        forehead = brow - 0.45 * torch.stack([-eyes[1], eyes[0]])  # upwards, by half the eyes' distance
         spots = torch.stack([(left_eye + left_mouth) / 2, (right_eye + right_mouth) / 2, (brow + nose) / 2, forehead])
         return discs(self.input_size, spots, SPOT).expand(len(crops), 1, -1, -1)
 

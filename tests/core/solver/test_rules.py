@@ -17,7 +17,7 @@ EVALUATIONS = {
     "accumulated": 8,
     "fixed_point": 8,
     "noise": 8,
-    "anchored": 8,
+    "anchored": 4,
     "fully_anchored": 4,
     "unanchored": 8,
 }
