@@ -169,7 +169,7 @@ def measure(
     """A row of the results; with ``rate`` 0 it is counted and not run.
 
     rate: FLOPs per second of the device in this type.
-    card: GiB of a GPU, into which a gradient that fits itself shall fit; None: into what is free here.
+    card: GiB of a GPU, into which a gradient that fits itself has to fit; None: into what is free here.
     """
     import comfy.model_management as management
 

@@ -77,6 +77,10 @@ class Observation:
     by_scope: Mapping[GuidanceScope, Tensor | None] | None = None
 
 
+class CutGradientError(RuntimeError):
+    """A network is in the way of the gradient; the message says which, and what to do."""
+
+
 class Energy(Protocol):
     """Image to energy: -log p(c | z) of the paper up to a constant.
 

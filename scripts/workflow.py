@@ -13,7 +13,7 @@ NEVER = 2  # the mode of a muted node
 
 
 class WorkflowError(Exception):
-    """The graph cannot be run on this server, in a user's words."""
+    """The graph cannot be run on this server; says why, and what to do."""
 
 
 def to_prompt(graph: dict, object_info: dict[str, dict]) -> dict[str, dict]:

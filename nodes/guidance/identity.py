@@ -47,6 +47,13 @@ class IdentityGuidance(io.ComfyNode):
                     tooltip="How much the pixels themselves count: 1 for rigid things, as published; 0 for faces and "
                     "animals, which may move.",
                 ),
+                io.Boolean.Input(
+                    "color_first",
+                    default=True,
+                    tooltip="In the first iterations also bring the colour of the face, or thing, nearer to the "
+                    "reference's, without which some pictures never become alike. Off for a painted face, or coloured "
+                    "light.",
+                ),
                 io.Mask.Input(
                     "mask",
                     optional=True,
@@ -58,10 +65,12 @@ class IdentityGuidance(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, detect_every, pixels, identity=None, mask=None) -> io.NodeOutput:
+    def execute(cls, detect_every, pixels, color_first=True, identity=None, mask=None) -> io.NodeOutput:
         if identity is None:
             return io.NodeOutput(None)
         guidance = checked_identity(identity, "Identity Guidance")
         mask = one_mask(mask, "where the identity belongs")
         mask = guidance.mask if mask is None else mask
-        return io.NodeOutput(replace(guidance, detect_every=detect_every, pixels=pixels, mask=mask))
+        return io.NodeOutput(
+            replace(guidance, detect_every=detect_every, pixels=pixels, mask=mask, color_first=color_first)
+        )

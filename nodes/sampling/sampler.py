@@ -36,8 +36,8 @@ class AnchoredRectifiedSampler(io.ComfyNode):
             "while it stays anchored to what the model would draw by itself.",
             inputs=[
                 io.Model.Input("model", tooltip="A rectified flow, best one distilled to few steps."),
-                io.Conditioning.Input("positive", tooltip="What the picture shall show."),
-                io.Conditioning.Input("negative", tooltip="What it shall not show; unused at cfg 1."),
+                io.Conditioning.Input("positive", tooltip="What the picture is to show."),
+                io.Conditioning.Input("negative", tooltip="What it is not to show; unused at cfg 1."),
                 io.Latent.Input("latent_image", tooltip="The latent to start from; an empty one for a new picture."),
                 *_sockets(),
                 io.Int.Input(
@@ -181,8 +181,8 @@ def _widgets() -> list[io.Input]:
             default=20,
             min=0,
             max=1000,
-            tooltip="How often to draw the picture and correct it: 20 for a good likeness, 100 for the best. "
-            "0 is KSampler.",
+            tooltip="How often to draw the picture and correct it, at most: it ends earlier where nothing moves any "
+            "more. 20 for a good likeness, 40 for the best. 0 is KSampler.",
         ),
         io.Float.Input(
             "guidance_scale",
@@ -191,8 +191,8 @@ def _widgets() -> list[io.Input]:
             max=100.0,
             step=0.1,
             round=0.01,
-            tooltip="The size of a correction. More is faster and rougher: 1 for faces, 1 to 2 for things, 2 "
-            "for the demo model.",
+            tooltip="How much the likeness counts against the picture that the model draws by itself. 1 is good for "
+            "faces and things; less keeps more of the prompt. For the published rules: the size of a correction.",
         ),
         io.Float.Input(
             "stop_at_similarity",

@@ -19,6 +19,7 @@ from ..schema import search_aliases
 from ..types import Guidance, Settings
 
 SEEDS = 2**64
+FINISHED = 2  # of the seeds: so many of the best are drawn to their end
 
 
 class FindSeed(io.ComfyNode):
@@ -29,13 +30,13 @@ class FindSeed(io.ComfyNode):
             display_name="Find Seed",
             category="RectifID/sampling",
             **search_aliases("best seed", "likeness"),
-            description="Draws unguided pictures of several seeds, which costs one sampling each, and gives the seed "
-            "of the one that is most like the reference. Guidance that starts there has less far to go. Connect it to "
-            "the seed of the sampler.",
+            description="Foresees the unguided pictures of several seeds, which costs a step of a flow model each, "
+            "draws the best two, and gives the seed of the one that is most like the reference. Guidance that starts "
+            "there has less far to go. Connect it to the seed of the sampler.",
             inputs=[
                 io.Model.Input("model", tooltip="That of the sampler, as all of the following."),
-                io.Conditioning.Input("positive", tooltip="What the picture shall show."),
-                io.Conditioning.Input("negative", tooltip="What it shall not show; unused at cfg 1."),
+                io.Conditioning.Input("positive", tooltip="What the picture is to show."),
+                io.Conditioning.Input("negative", tooltip="What it is not to show; unused at cfg 1."),
                 io.Latent.Input("latent_image", tooltip="The latent to start from. A batch is judged by its mean."),
                 io.Vae.Input("vae", tooltip="The VAE of the model."),
                 Guidance.Input(
@@ -53,7 +54,11 @@ class FindSeed(io.ComfyNode):
                     tooltip="The first seed to try; the others follow it.",
                 ),
                 io.Int.Input(
-                    "count", default=8, min=1, max=1000, tooltip="How many seeds to try. Each costs one sampling."
+                    "count",
+                    default=8,
+                    min=1,
+                    max=1000,
+                    tooltip="How many seeds to try.",
                 ),
                 io.Int.Input("steps", default=4, min=1, max=100, tooltip="As in the sampler."),
                 io.Float.Input(
@@ -79,9 +84,9 @@ class FindSeed(io.ComfyNode):
     ) -> io.NodeOutput:
         settings = settings or SamplerSettings()
         guidance, count = (NoGuidance(), 1) if guidance is None else (check_guidance(guidance), count)
-        progress = Progress(count)
+        progress = Progress(count + min(count, FINISHED))
 
-        def look(candidate: int) -> Iterate:
+        def look(seed: int, *, foreseen: bool) -> Iterate:
             unguided = _Unguided()
             sampler = GuidedSampler(
                 vae,
@@ -90,20 +95,30 @@ class FindSeed(io.ComfyNode):
                 views=settings.views,
                 scale=1.0,
                 family=settings.family,
-                rule="accumulated",
+                rule="anchored",
                 iterations=0,
+                keep="last",
+                foreseen=foreseen,
             )
-            sample(model, positive, negative, latent_image, sampler, seed=candidate, **drawn)
+            sample(model, positive, negative, latent_image, sampler, seed=seed, **drawn)
             return unguided.iterate
 
-        best: tuple[int, Tensor] | None = None
-        least = math.inf
+        foreseen: list[tuple[float, int]] = []
         for number in range(count):
             candidate = (seed + number) % SEEDS
-            iterate = look(candidate)
+            iterate = look(candidate, foreseen=True)
+            foreseen.append((_energy(iterate), number))
+            progress.show(iterate, number, f"seed {candidate} foreseen")
+        best: tuple[int, Tensor] | None = None
+        least = math.inf
+        for step, (_, number) in enumerate(sorted(foreseen)):
+            if step >= FINISHED and best is not None:
+                break  # the best are drawn; where none of them shows it, the others are drawn, too
+            candidate = (seed + number) % SEEDS
+            iterate = look(candidate, foreseen=False)
             if (energy := _energy(iterate)) < least:
                 best, least = (candidate, iterate.image), energy
-            progress.show(iterate, number, f"seed {candidate}")
+            progress.show(iterate, min(count + step, count + FINISHED - 1), f"seed {candidate}")
         if best is None:
             raise ValueError(
                 f"In none of the {count} pictures there is what the guidance is about. Ask for it in the prompt, try "

@@ -39,11 +39,10 @@ class AnchoredSamplerSettings(io.ComfyNode):
                     "update_rule",
                     options=list(RULES),
                     default=DEFAULTS.update_rule,
-                    tooltip="accumulated: as the authors published it. anchored: settles where likeness and the "
-                    "model's own picture balance, by the guidance scale. fixed_point: the paper's equation, which "
-                    "converges if the scale is small; adaptive damps it by itself. single_pass: on the way, in one "
-                    "trajectory: the quickest. fully_anchored: as published for 2-rectified flow. noise and "
-                    "unanchored: without the anchor, to compare.",
+                    tooltip="anchored: settles where likeness and the model's own picture balance, by the guidance "
+                    "scale. accumulated: as in the authors' code. fixed_point: the paper's equation, which converges "
+                    "if the scale is small. single_pass: on the way, in one trajectory. fully_anchored: as published "
+                    "for 2-rectified flow. noise and unanchored: without the anchor, to compare.",
                 ),
                 io.Float.Input(
                     "damping",
@@ -51,8 +50,7 @@ class AnchoredSamplerSettings(io.ComfyNode):
                     min=0.01,
                     max=1.0,
                     step=0.01,
-                    tooltip="How far fixed_point goes towards each new solution, and adaptive at most. 1 goes all the "
-                    "way.",
+                    tooltip="How far fixed_point goes towards each new solution. 1 goes all the way.",
                     **ADVANCED,
                 ),
                 io.Int.Input(
@@ -67,9 +65,9 @@ class AnchoredSamplerSettings(io.ComfyNode):
                     "gradient",
                     options=list(GRADIENTS),
                     default=DEFAULTS.gradient,
-                    tooltip="Memory against time, for the same picture: full keeps all steps, windowed one, "
-                    "checkpointed one block of one step, and auto what fits. Nearly right and cheaper: conditional "
-                    "leaves out the negative prompt (with cfg above 1), straight leaves out the steps.",
+                    tooltip="straight leaves the model out of the gradient: half the time, little memory. exact keeps "
+                    "what fits: full all steps, windowed one, checkpointed one block of one. conditional: exact "
+                    "without the negative prompt. auto: straight for flows and the rule anchored, else exact.",
                 ),
                 io.Boolean.Input(
                     "last_offset",
@@ -107,6 +105,14 @@ class AnchoredSamplerSettings(io.ComfyNode):
                     tooltip="auto: shows each iteration's picture, unless ComfyUI was told to show no previews. "
                     "always: shows it all the same.",
                     **ADVANCED,
+                ),
+                io.Int.Input(
+                    "candidates",
+                    default=DEFAULTS.candidates,
+                    min=1,
+                    max=64,
+                    tooltip="Foresees so many unguided pictures, and starts from the one most like the reference. 8 "
+                    "makes a failed likeness rare, for the time of a few iterations.",
                 ),
             ],
             outputs=[Settings.Output(display_name="settings", tooltip="For the settings input of either sampler.")],

@@ -11,8 +11,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..images.oklab import oklab
 from ..images.regions import Region
+from ..images.spots import discs
 from ..networks.weights import first_weight
+
+MIDDLE = 0.3  # of a crop, the radius around its centre where a thing is seen rather than what is around it
 
 
 class Discriminator(Protocol):
@@ -55,6 +59,13 @@ class Discriminator(Protocol):
 
     def embed(self, crops: Tensor) -> Tensor:
         """``(B, 3, s, s)`` -> unit vectors ``(B, D)``; differentiable."""
+        ...
+
+    def color(self, crops: Tensor, mask: Tensor | None = None) -> Tensor:
+        """The mean colour of what crops ``(B, 3, s, s)`` are of, in OKLab: ``(B, 3)``; differentiable.
+
+        mask: ``(B, 1, s, s)`` in [0, 1], how much counts of each pixel, where its user has said so.
+        """
         ...
 
     def text_query(self, text: str) -> Tensor | None:
@@ -174,6 +185,18 @@ class EmbeddingDiscriminator:
                 "weights; load it in fp32, or download it again"
             )
         return features.flatten(1).to(torch.promote_types(crops.dtype, torch.float32))
+
+    def color(self, crops: Tensor, mask: Tensor | None = None) -> Tensor:
+        counts = self._interior(crops.detach()).to(crops)
+        if mask is not None:
+            inside = counts * mask.to(crops)
+            counts = torch.where(inside.sum(dim=(1, 2, 3), keepdim=True) > 1, inside, counts)  # more than a pixel
+        mean = (crops * counts).sum(dim=(2, 3)) / counts.sum(dim=(2, 3))
+        return oklab(mean[..., None])[..., 0]
+
+    def _interior(self, crops: Tensor) -> Tensor:
+        """How much of each pixel is surely of what is recognised, and not of its surroundings: ``(B, 1, s, s)``."""
+        return discs(crops.shape[-1], torch.tensor([[0.5, 0.5]]), MIDDLE).expand(len(crops), 1, -1, -1)
 
     def text_query(self, text: str) -> Tensor | None:
         if text:

@@ -30,13 +30,13 @@ class LogProbabilities(nn.Module):
         self.segmenter = segmenter
 
     def forward(self, pixels: Tensor) -> Tensor:
-        seen = self.segmenter(pixel_values=pixels)
-        if hasattr(seen, "masks_queries_logits"):  # regions, and what each of them may be
-            region = seen.masks_queries_logits.sigmoid()
-            kind = seen.class_queries_logits.softmax(dim=-1)[..., :-1]  # the last is "nothing"
-            share = torch.einsum("bqc,bqhw->bchw", kind, region) + 1e-6
-            return (share / share.sum(dim=1, keepdim=True)).log()
-        return seen.logits.log_softmax(dim=1)
+        output = self.segmenter(pixel_values=pixels)
+        if hasattr(output, "masks_queries_logits"):  # a mask and a class for each query
+            masks = output.masks_queries_logits.sigmoid()
+            classes = output.class_queries_logits.softmax(dim=-1)[..., :-1]  # the last is "no object"
+            scores = torch.einsum("bqc,bqhw->bchw", classes, masks) + 1e-6
+            return (scores / scores.sum(dim=1, keepdim=True)).log()
+        return output.logits.log_softmax(dim=1)
 
 
 class Segmenter:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..discriminators.base import Discriminator
 from ..discriminators.segmenter import Segmenter
-from ..interfaces import Energy, Observation
+from ..interfaces import CutGradientError, Energy, Observation
 
 Network = Discriminator | Segmenter
 
@@ -43,6 +43,18 @@ def _nothing(image: Tensor, iteration: int) -> Observation:
     """The energy 0, with its graph; there is nothing to compare with."""
     energy = (image * 0).flatten(1).sum(dim=1)
     return Observation(energy, torch.full_like(energy, torch.nan, requires_grad=False))
+
+
+def check_gradient(image: Tensor, made: Tensor, name: str) -> None:
+    """Of what ``name`` made of an image in a graph: CutGradientError where it is not in the graph itself.
+
+    To be asked before it is added to something that is: in the sum nothing would show that it does nothing.
+    """
+    if image.requires_grad and torch.is_grad_enabled() and not made.requires_grad:
+        raise CutGradientError(
+            f"{name} cuts the gradient: it looks at the picture without autograd (torch.no_grad, torch.inference_mode "
+            "or detach in it). Use another one"
+        )
 
 
 def check_guidance(guidance: Guidance) -> Guidance:

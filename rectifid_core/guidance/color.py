@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..images.masks import fit_mask
+from ..images.oklab import oklab
 from ..images.regions import size_of
 from ..interfaces import Observation
 from .base import Network
@@ -18,18 +19,6 @@ from .base import Network
 FACTOR = 1000.0  # two pictures of unlike colours are at a distance of 0.3: an energy near 100, as of an identity
 QUANTILES = 65536  # of a reference, which may have more pixels
 SAMPLE = 4 * QUANTILES  # pixels of a reference that are sorted
-SOFT_BLACK = 1e-4  # the cube root of OKLab has an endless slope at 0
-
-_TO_CONES = (
-    (0.4122214708, 0.5363325363, 0.0514459929),
-    (0.2119034982, 0.6806995451, 0.1073969566),
-    (0.0883024619, 0.2817188376, 0.6299787005),
-)
-_TO_LAB = (
-    (0.2104542553, 0.7936177850, -0.0040720468),
-    (1.9779984951, -2.4285922050, 0.4505937099),
-    (0.0259040371, 0.7827717662, -0.8086757660),
-)
 
 
 @dataclass(frozen=True)
@@ -99,17 +88,6 @@ def palette_of(reference: Tensor) -> Tensor:
         pixels = pixels[:, places.to(pixels.device)]
     along = _sorted_along(pixels[None])
     return _quantiles(along, min(along.shape[-1], QUANTILES))[0]
-
-
-def oklab(rgb: Tensor) -> Tensor:
-    """sRGB in [0, 1], ``(..., 3, N)``, to lightness (0 black, 1 white), green-red and blue-yellow.
-
-    Euclidean distances are about as large as they look.  The darkest tones lie closer together than in true OKLab.
-    """
-    linear = torch.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
-    cones = linear.new_tensor(_TO_CONES) @ linear
-    black, white = SOFT_BLACK ** (1 / 3), (1 + SOFT_BLACK) ** (1 / 3)
-    return linear.new_tensor(_TO_LAB) @ (((cones + SOFT_BLACK) ** (1 / 3) - black) / (white - black))
 
 
 def _sorted_along(rgb: Tensor) -> Tensor:

@@ -31,6 +31,12 @@ class CombinedGuidance:
         return {name: schedule.start for name, (_, schedule) in self.terms.items() if schedule.start >= iteration}
 
     @property
+    def steady_from(self) -> int:
+        """The iteration from which on the energy stays the same."""
+        changes = [schedule.start + getattr(each, "steady_from", 0) for each, schedule in self.terms.values()]
+        return max(changes + [int(schedule.end) for _, schedule in self.terms.values() if schedule.end < math.inf])
+
+    @property
     def networks(self) -> list[Network]:
         each = [network for guidance, _ in self.terms.values() for network in guidance.networks]
         return list({id(network): network for network in each}.values())
@@ -45,8 +51,13 @@ class CombinedGuidance:
         crowds = [group for group in groups.values() if len(group) > 1]
         grouped = {name for group in crowds for name in group}
         members: list[Observe] = [
-            NamedEnergy(name, guidance.energy(views, seeds[name]))
-            for name, (guidance, _) in self.terms.items()
+            NamedEnergy(
+                name,
+                guidance.energy(views, seeds[name], schedule.start)
+                if isinstance(guidance, IdentityGuidance)
+                else guidance.energy(views, seeds[name]),
+            )
+            for name, (guidance, schedule) in self.terms.items()
             if name not in grouped
         ]
         for group in crowds:
@@ -58,7 +69,13 @@ class CombinedGuidance:
                 min(each.detect_every for each in group.values()),
             )
             compare = {
-                name: RegionEnergy(each.identity, discriminator, views_or_none(views, seeds[name]), each.pixels)
+                name: RegionEnergy(
+                    each.identity,
+                    discriminator,
+                    views_or_none(views, seeds[name]),
+                    each.pixels,
+                    self.terms[name][1].start + each.steady_from,
+                )
                 for name, each in group.items()
             }
             members.append(GroupEnergy(track, compare))

@@ -13,6 +13,7 @@ from torch import Tensor
 from ..interfaces import Energy, Observation
 from ..scope import EVERYWHERE, GuidanceScope
 from .assignment import GroupTracker
+from .base import check_gradient
 from .identity import RegionEnergy
 
 Observe = Callable[[Tensor, int], Mapping[str, Observation]]
@@ -88,6 +89,8 @@ class WeightedSum:
         by_scope: dict[GuidanceScope, Tensor | None] = {}
         for scope, names in self._names.items():
             acting = [name for name in names if self._schedules[name].acts_at(iteration)]
+            for name in acting:
+                check_gradient(image, observed[name].energy, name)
             energies = [self._schedules[name].weight * observed[name].energy for name in acting]
             by_scope[scope] = sum(energies[1:], energies[0]) if energies else None
         similarity = torch.stack([observed[name].similarity for name in self._judges])

@@ -56,7 +56,7 @@ def encode_identity(
     if not all(0 <= weight < math.inf for weight in weights) or not any(weights):
         raise ValueError("the weights must be 0 or more, and not all of them 0")
 
-    references, crops, queries, doubts = [], [], [], []
+    references, crops, colors, queries, doubts = [], [], [], [], []
     with torch.no_grad():
         text_query = discriminator.text_query(text)
         for number, (image, mask) in enumerate(zip(images, masks, strict=True), 1):
@@ -72,6 +72,9 @@ def encode_identity(
                 doubts.append(doubt if len(images) == 1 else f"reference image {number}: {doubt}")
             references.append(reference)
             crops.append(crop)
+            painted = None if mask is None else mask.to(image).expand(1, 3, -1, -1)
+            where = None if painted is None else discriminator.crop(painted, [reference.chosen])[:, :1]
+            colors.append(discriminator.color(crop, where))
             queries.append(discriminator.image_query(image, reference.chosen))
         crops = torch.cat(crops)
         embeddings = []
@@ -82,6 +85,7 @@ def encode_identity(
         Recogniser.of(discriminator),
         torch.cat(embeddings),
         crops,
+        torch.cat(colors),
         torch.tensor(weights, dtype=torch.float64),
         matching,
         None if queries[0] is None else torch.stack(queries),

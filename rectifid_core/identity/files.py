@@ -17,7 +17,7 @@ from torch import Tensor
 from ..discriminators.base import Discriminator
 from .identity import MATCHINGS, Identity, Recogniser
 
-FORMAT, VERSION = "rectifid-identity", 2  # 1 did not say how the pictures were prepared for the network
+FORMAT, VERSION = "rectifid-identity", 3  # 2 had no colours; 1 did not say how the pictures were prepared
 LARGEST = 1 << 30  # bytes; 300 references are about 12 million
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _PICKLES = (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")  # torch.save writes the first
@@ -39,6 +39,7 @@ def save_identity(identity: Identity, path: str | Path) -> None:
     """
     path = Path(path)
     tensors = {"embeddings": identity.embeddings, "weights": identity.weights, "crops": identity.crops}
+    tensors["colors"] = identity.colors
     if identity.query is not None:
         tensors["query"] = identity.query
     for name, tensor in tensors.items():
@@ -123,6 +124,7 @@ def load_identity(path: str | Path, discriminator: Discriminator) -> Identity:
         Recogniser.of(discriminator),
         tensors["embeddings"],
         tensors["crops"].float() / 255,
+        tensors["colors"],
         tensors["weights"],
         metadata["matching"],
         tensors.get("query"),
@@ -176,11 +178,11 @@ def _check(path: Path, metadata: dict[str, str], tensors: dict[str, Tensor], dis
 
     if metadata.get("matching") not in MATCHINGS:
         raise damaged(f"it compares by {metadata.get('matching')!r}, which is none of {', '.join(MATCHINGS)}")
-    missing = {"embeddings", "weights", "crops"} - tensors.keys()
+    missing = {"embeddings", "weights", "crops", "colors"} - tensors.keys()
     if missing:
         raise damaged(f"it has no {' and no '.join(sorted(missing))}")
     references = len(tensors["embeddings"]) if tensors["embeddings"].ndim else 0
-    for name, dimensions in (("embeddings", 2), ("weights", 1), ("crops", 4), ("query", 2)):
+    for name, dimensions in (("embeddings", 2), ("weights", 1), ("crops", 4), ("colors", 2), ("query", 2)):
         tensor = tensors.get(name)
         if tensor is None:
             continue
@@ -198,6 +200,8 @@ def _check(path: Path, metadata: dict[str, str], tensors: dict[str, Tensor], dis
     lengths = torch.linalg.vector_norm(tensors["embeddings"], dim=1, dtype=torch.float64)
     if (lengths - 1).abs().max() > 1e-2:
         raise damaged("its embeddings are no unit vectors")
+    if tensors["colors"].shape[1] != 3:
+        raise damaged(f"its colors have the shape {tuple(tensors['colors'].shape)}")
     size = discriminator.input_size
     if (shape := tuple(tensors["crops"].shape[1:])) != (3, size, size):
         raise damaged(f"its crops have the shape {shape}, and its discriminator looks at {size} x {size} pixels")

@@ -11,6 +11,7 @@ from ..discriminators.base import Discriminator
 from ..images.regions import Region
 
 MATCHINGS = ("mean", "nearest")
+LIGHTNESS = 0.5
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ class Identity:
     """N references of one identity, as data; the network that made it stands beside it.
 
     embeddings: ``(N, D)``, unit vectors; crops: ``(N, 3, s, s)`` in [0, 1], what was looked at.
+    colors: ``(N, 3)``, the mean colour of what they are of, see `Discriminator.color`.
     weights: ``(N,)``, >= 0, how much each counts; 0 leaves it out.
     matching: "mean" compares with the weighted mean of the embeddings, "nearest" with each and takes the most similar.
     query: ``(N, Q)``, what a detector should look for, where it needs telling.
@@ -57,6 +59,7 @@ class Identity:
     recogniser: Recogniser
     embeddings: Tensor
     crops: Tensor
+    colors: Tensor
     weights: Tensor
     matching: str = "mean"
     query: Tensor | None = None
@@ -79,3 +82,16 @@ class Identity:
         if self.matching == "mean":
             return embeddings @ self.embedding.to(embeddings)
         return (embeddings @ self.embeddings[self.weights > 0].to(embeddings).T).amax(dim=1)
+
+    def color_difference(self, colors: Tensor) -> Tensor:
+        """Of colours ``(B, 3)`` in OKLab to this identity's: ``(B,)``, squared distances; differentiable.
+
+        Lightness counts `LIGHTNESS` of what its difference is: it is the scene's as well as the person's.
+        """
+        counts = colors.new_tensor([LIGHTNESS, 1.0, 1.0])
+        own = self.colors.to(colors)
+        if self.matching == "mean":
+            own = (self._relative_weights.to(colors) @ own / self._relative_weights.to(colors).sum())[None]
+        else:
+            own = own[self.weights > 0]
+        return ((colors[:, None] - own) * counts).square().sum(dim=2).amin(dim=1)

@@ -1,4 +1,4 @@
-"""By which an identity knows again what it was made with."""
+"""Digests, by which an identity file is bound to the weights that it was made with."""
 
 from __future__ import annotations
 

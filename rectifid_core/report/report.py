@@ -24,6 +24,7 @@ class Report:
         bools.
     terms: by name, for each energy of a sum, its energy, similarity and found, as above.
     pictures: what each iterate looked like, as the caller keeps it, see `filmstrip.small`; or none.
+    settled: whether the run ended since it had come to rest.
     warnings: what went wrong on the way.
     """
 
@@ -40,6 +41,7 @@ class Report:
         self.found: list[list[bool]] = []
         self.terms: dict[str, dict[str, list[list]]] = {}
         self.pictures: list[np.ndarray] = []
+        self.settled = False
         self.warnings: list[str] = []
         self._clock = time.perf_counter()
 
@@ -63,7 +65,10 @@ class Report:
         """A summary in a few lines, one for each sample."""
         if not self.number:
             return "nothing was drawn"
-        lines = [f"{self.number[-1]} iterations in {sum(self.seconds):.1f} s"]
+        count = f"{self.number[-1]} iterations"
+        if self.settled:
+            count = f"settled after {self.number[-1]} of {self.settings['iterations']} iterations,"
+        lines = [f"{count} in {sum(self.seconds):.1f} s"]
         for sample in range(len(self.similarity[0])):
             lines.append(f"sample {sample}: {self._line(sample)}")
             lines += [f"  {name}: {_term_line(term, sample)}" for name, term in self.terms.items()]
@@ -78,8 +83,9 @@ class Report:
         if all(map(math.isnan, similarity)):
             return "drawn without guidance"
         best = max(drawn, key=similarity.__getitem__)
+        unguided = f"similarity {similarity[0]:.3f} unguided," if found[0] else "not found in the unguided, similarity"
         line = (
-            f"similarity {similarity[0]:.3f} unguided, {similarity[best]:.3f} best (iteration {self.number[best]}), "
+            f"{unguided} {similarity[best]:.3f} best (iteration {self.number[best]}), "
             f"{f'{similarity[-1]:.3f}' if found[-1] else 'not found in the'} last"
         )
         if not all(found):
@@ -94,5 +100,6 @@ def _term_line(term: dict[str, list[list]], sample: int) -> str:
     if not any(found):
         return "never found in the picture"
     measure, values = ("energy", energy) if all(map(math.isnan, similarity)) else ("similarity", similarity)
-    line = f"{measure} {values[0]:.3f} first, {values[-1]:.3f} last"
+    first = "" if math.isnan(values[0]) else f"{values[0]:.3f} first, "  # before it was ever found
+    line = f"{measure} {first}{values[-1]:.3f} last"
     return line if all(found) else f"{line}; not found in {found.count(False)} of {len(found)} pictures"

@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from ..interfaces import Observation
+from ..interfaces import CutGradientError, Observation
 from ..scope import EVERYWHERE, GuidanceScope
 from .trajectory import NonFiniteError
 
@@ -103,10 +103,13 @@ def _by_scope(observation: Observation) -> Mapping[GuidanceScope, Tensor | None]
 
 
 def pull_back(output: Tensor, inputs: list[Tensor], cotangent: Tensor, name: str, again: bool) -> list[Tensor]:
-    """The vector-Jacobian products of ``output`` and ``cotangent``, one for each input.
+    """The vector-Jacobian products of ``output`` and ``cotangent``, one for each input: 0 for one that is not used.
 
     again: whether ``output``, or another that shares a part of its graph, is yet to be pulled back.
+
+    Raises CutGradientError, by ``name``, where the last input is not used: its graph is that of parameters.
     """
-    if not output.requires_grad:
-        raise RuntimeError(f"{name} cannot be differentiated: something in it cuts the gradient")
-    return list(torch.autograd.grad(output, inputs, cotangent, retain_graph=again))
+    gradients = torch.autograd.grad(output, inputs, cotangent, retain_graph=again, allow_unused=True)
+    if gradients[-1] is None:
+        raise CutGradientError(f"{name} cuts the gradient: it does not depend on what it is given. Use another one")
+    return [torch.zeros_like(z) if each is None else each for z, each in zip(inputs, gradients, strict=True)]

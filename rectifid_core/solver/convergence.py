@@ -1,18 +1,16 @@
-"""When a fixed-point iteration has come to rest."""
+"""When a run has come to rest."""
 
 from __future__ import annotations
 
-from .batched import norm
 from .iterate import Iterate
 
-TOLERANCE = 0.001  # no eye sees a thousandth of a latent
+TOLERANCE = 0.005
 
 
 def settled(iterate: Iterate, tolerance: float = TOLERANCE) -> bool:
-    """Whether what is left to move is less than a share of the latent, in every sample: |G(d) - d| <= share * |z_K|.
+    """Whether every sample is where `Iterate.slope` is at most the tolerance; for the rules that settle.
 
-    For the rules in `solver.SETTLING`, whose residual says it, whatever the damping: for a straight flow and an energy
-    that is convex around there, the offsets are no further from the fixed point than the residual is long.  Views are
-    drawn anew for each iterate, so that with them it may never come to rest.
+    Measured with the rule `anchored`, four views and 12 people: after 12 iterations
+    or more, with as much likeness as after 50.
     """
-    return bool((iterate.residual <= tolerance * norm(iterate.latent)).all())
+    return bool((iterate.slope <= tolerance).all())

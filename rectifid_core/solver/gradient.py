@@ -21,11 +21,14 @@ from torch.utils.checkpoint import checkpoint
 
 from ..interfaces import Decoder, Energy, Flow
 from .chains import NonFiniteGradientError, begin_chains, gather, pull_back, unscale, without_graph
+from .gradient_checks import check_chain, check_networks, check_step
 from .trajectory import Trajectory, observe, run_flow
 
 
 class Gradient(ABC):
     """A way to the gradients; parameters of the networks get none.
+
+    Raises CutGradientError where no gradient comes through a network, of which it is the way.
 
     checkpoint_decoder: whether the decoder is run again for its backward, so that its graph is not in memory beside the
         energy's.
@@ -76,18 +79,24 @@ class WindowedGradient(Gradient):
         with torch.enable_grad():
             states.append(states.pop().detach().requires_grad_())
             for k in range(first_graph, windows):
-                states.append(flow.step(k, states[k]) + offsets[k])
+                end = flow.step(k, states[k])
+                check_step(end, k, windows)
+                states.append(end + offsets[k])
             image, observation = observe(decode, energy, states, number)
+            check_networks(image, observation)
             chains = begin_chains(observation, windows, lambda first: states[max(first, first_graph) :], loss_scale)
             states, image, observation = [z.detach() for z in states], image.detach(), without_graph(observation)
             for k in reversed(range(first_graph)):
                 if wanting := [chain for chain in chains if chain.first <= k]:
                     z = states[k].detach().requires_grad_()
                     end, name = flow.step(k, z), f"step {k + 1} of the flow"
+                    check_step(end, k, windows)
                     for chain in wanting:
                         again = chain is not wanting[-1]
                         chain.gradients[:0] = pull_back(end, [z], chain.gradients[0], name, again)
         unscale(chains, loss_scale, number)
+        for chain in chains:
+            check_chain(chain.gradients, windows)
         return Trajectory(states, image, observation, gather(chains, observation, states, image))
 
 
@@ -108,6 +117,7 @@ def energy_gradient(
     with torch.enable_grad():
         end = states[-1].detach().requires_grad_()
         image, observation = observe(decode, energy, [*states[:-1], end], number)
+        check_networks(image, observation)
         chains = begin_chains(observation, windows, lambda first: [end], loss_scale)
     image, observation = image.detach(), without_graph(observation)
     for chain in chains:

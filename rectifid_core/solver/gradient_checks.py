@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
+
+import torch
 from torch import Tensor
 
-from ..interfaces import Observation
+from ..interfaces import CutGradientError, Observation
 
-
-class CutGradientError(RuntimeError):
-    """A network is in the way of the gradient; the message says which, and what to do."""
+# Of the gradient behind it, in its greatest number.  A step of the kind z + (z - D) (t' - t) / t that ends at t' = 0
+# hands on what comes through D and, beside it, a rounding error of float32.
+_NOTHING = 4 * torch.finfo(torch.float32).eps
 
 
 def check_networks(image: Tensor, observation: Observation) -> None:
@@ -29,19 +32,27 @@ def check_networks(image: Tensor, observation: Observation) -> None:
         )
 
 
-def check_chain(gradients: list[Tensor]) -> None:
+def check_step(end: Tensor, k: int, windows: int) -> None:
+    """Of window k's step from a state in a graph: its end has to be in it; CutGradientError names the step."""
+    if not end.requires_grad:
+        raise _cut_in_step(k, windows)
+
+
+def check_chain(gradients: list[Tensor], windows: int) -> None:
     """Of one energy: its gradients g_k with respect to successive states, ``(B, ...)`` each, the end state's last.
 
-    Raises CutGradientError for a state whose gradient is exactly 0 beside an end whose gradient is not: a step that
-    ends at noise of 0 hands on nothing but what comes through its model.
+    Raises CutGradientError for a state whose gradient is nothing beside the next one's: a step that ends at noise of 0
+    hands on nothing but what comes through its model.
     """
-    if not gradients[-1].any():
-        return
-    for steps_to_end, gradient in enumerate(reversed(gradients)):
-        if not gradient.any():
-            step = "the last step" if steps_to_end == 1 else f"the step that is {steps_to_end - 1} before the last"
-            raise CutGradientError(
-                f"no gradient comes through {step} of the flow: something in the model runs it without autograd "
-                "(torch.no_grad, torch.inference_mode or detach). Take it away, or choose the gradient straight, which "
-                "does not run through the model"
-            )
+    sizes = [float(gradient.abs().max()) for gradient in reversed(gradients)]
+    for later_windows, (behind, size) in enumerate(itertools.pairwise(sizes)):
+        if size <= _NOTHING * behind and behind > 0:
+            raise _cut_in_step(windows - 1 - later_windows, windows)
+
+
+def _cut_in_step(k: int, windows: int) -> CutGradientError:
+    return CutGradientError(
+        f"no gradient comes through step {k + 1} of {windows} of the flow: something in the model runs it without "
+        "autograd (torch.no_grad, torch.inference_mode or detach). Take it away, or choose the gradient straight, "
+        "which does not run through the model"
+    )

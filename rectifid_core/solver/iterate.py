@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -10,6 +11,8 @@ from torch import Tensor
 
 from ..interfaces import Observation
 from .batched import norm
+
+MEMORY = 10  # residuals that are averaged, where they are noisy
 
 
 @dataclass(frozen=True)
@@ -20,9 +23,11 @@ class Iterate:
     latent: ``(B, ...)``, z_K.
     image: ``(B, 3, H, W)`` in [0, 1].
     energy, similarity: ``(B,)``, as the energy observed them.
-    residual: ``(B,)``, the norm over all windows of the update that follows; for `fixed_point` and `adaptive` of
-        G(d) - d, the undamped one; for `unanchored` of the trajectory's change.  nan for the last iterate: nothing
+    residual: ``(B,)``, the norm over all windows of the update that follows; for the rules that settle of G(d) - d, the
+        undamped one of `fixed_point`; for `unanchored` of the trajectory's change.  nan for the last iterate: nothing
         follows.
+    slope: ``(B,)``, how steeply Phi of `descent` still falls, without the noise of views, over how it did at first; nan
+        for rules that do not settle, and for the last iterate.
     contraction: ``(B,)``, this residual over the previous one: the rate at which the iteration converges, if below 1.
         nan for the first and the last iterate, and once the residual is exactly 0.
     diverging: ``(B,)`` bool, the residual is larger than the first that was not 0 and has grown three times in a row.
@@ -37,6 +42,7 @@ class Iterate:
     energy: Tensor
     similarity: Tensor
     residual: Tensor
+    slope: Tensor
     contraction: Tensor
     diverging: Tensor
     found: Tensor
@@ -45,14 +51,39 @@ class Iterate:
 
 
 class Residuals:
-    """The residuals of a run so far, each ``(B,)``."""
+    """The residuals of a run so far, each ``(B,)``.
 
-    def __init__(self) -> None:
+    weights: s w_k of each window, for the slope of a rule that settles; None: of another rule.
+
+    Views make each gradient noisy, and the noise does not fall.  It is another one each time, so that the scalar
+    product of two gradients h_i and h_j is, on average, that of what is behind them.  Once the norm falls no further,
+    the slope is the root of the mean of all such products among the last `MEMORY`.
+    """
+
+    def __init__(self, weights: list[float] | None = None) -> None:
         self._each: list[Tensor] = []
+        self._weights = weights
+        self._slopes: deque[Tensor] = deque(maxlen=MEMORY)
+        self._steepest: Tensor | None = None  # the first of each sample that was not 0
 
     def append(self, update: list[Tensor]) -> None:
         """update: one tensor ``(B, ...)`` for each window, or as many as there are."""
         self._each.append(norm(torch.stack(update, dim=1)))
+        if self._weights is not None:
+            windows = [each / weight for each, weight in zip(update, self._weights, strict=True) if weight > 0]
+            self._slopes.append(torch.stack(windows, dim=1).flatten(1))
+            now = norm(self._slopes[-1])
+            self._steepest = now if self._steepest is None else self._steepest.where(self._steepest > 0, now)
+
+    def _slope(self) -> Tensor:
+        slopes = torch.stack(list(self._slopes))  # (N, B, ...)
+        squares = norm(slopes.flatten(0, 1)).square().view(slopes.shape[:2])
+        if len(slopes) < MEMORY:
+            return squares[-1].sqrt()
+        products = norm(slopes.sum(dim=0)).square() - squares.sum(dim=0)
+        falling = squares[MEMORY // 2 :].mean(dim=0) < squares[: MEMORY // 2].mean(dim=0) / 2
+        noiseless = (products.clamp(min=0) / (MEMORY * (MEMORY - 1))).sqrt()
+        return torch.where(falling, squares[-1].sqrt(), noiseless.minimum(squares[-1].sqrt()))
 
     def iterate(
         self,
@@ -79,6 +110,7 @@ class Residuals:
             observation.energy,
             observation.similarity,
             residual=recent[-1] if followed else unknown,
+            slope=(self._slope() / self._steepest).nan_to_num(0.0) if followed and self._slopes else unknown,
             contraction=recent[-1] / recent[-2] if followed else unknown,
             diverging=growing[0] & growing[1] & growing[2] & (recent[-1] > first),
             found=torch.ones_like(unknown, dtype=torch.bool) if found is None else found,

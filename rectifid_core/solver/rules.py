@@ -13,8 +13,7 @@ import torch
 from torch import Tensor
 
 from ..interfaces import EndVelocityFlow, Flow, PredictingFlow
-from .batched import expand_like, unit
-from .damping import AdaptiveDamping
+from .batched import unit
 from .descent import Descent
 
 ANCHORED_SCALE = 30.0  # s for a latent of the published size at guidance scale 1: a good default, measured
@@ -38,11 +37,13 @@ class UpdateRule(ABC):
     weights: s w_k of each window, 0 where none is to be guided; scale: s; damping: a in (0, 1].
 
     clips: whether gradients are clipped to a norm of 1 unless the user says otherwise.
-    settles: whether the residual is the distance that is left to go, see `convergence.settled`.
+    gradient: the one of `GRADIENTS` that it takes unless the user says otherwise.
+    settles: whether its residual is the distance to a fixed point, see `convergence.settled`.
     """
 
     name: ClassVar[str]
     clips: ClassVar[bool] = False
+    gradient: ClassVar[str] = "windowed"
     settles: ClassVar[bool] = False
 
     @classmethod
@@ -73,33 +74,18 @@ class TrajectoryRule(UpdateRule):
         """
 
     def _steps(self, g: list[Tensor]) -> list[Tensor]:
+        """-s w_k g_k."""
         return [-weight * gradient for weight, gradient in zip(self.weights, g, strict=False)]
 
-
-class Accumulated(TrajectoryRule):
-    """(3), as in the published code."""
-
-    name, clips = "accumulated", True
-
-    def update(self, path, states, g):
-        update = self._steps(g)
-        return replace(path, offsets=[d + step for d, step in zip(path.offsets, update, strict=True)]), update
-
-
-class FixedPoint(TrajectoryRule):
-    """(4), the paper's equation, damped."""
-
-    name, settles = "fixed_point", True
-
-    def update(self, path, states, g):
-        update = [step - d for d, step in zip(path.offsets, self._steps(g), strict=True)]
-        return replace(path, offsets=[d + self.damping * f for d, f in zip(path.offsets, update, strict=True)]), update
+    def _distance(self, path: Path, g: list[Tensor]) -> list[Tensor]:
+        """G_k(d) - d_k, what is left to the paper's fixed point."""
+        return [step - d for d, step in zip(path.offsets, self._steps(g), strict=True)]
 
 
 class Anchored(TrajectoryRule):
-    """(10), descent to the paper's fixed point, see `descent`."""
+    """(3), descent to the paper's fixed point, see `descent`."""
 
-    name, settles = "anchored", True
+    name, settles, gradient = "anchored", True, "straight"
 
     @classmethod
     def scale_for(cls, scale: float, latent: Tensor) -> float:
@@ -111,7 +97,7 @@ class Anchored(TrajectoryRule):
         self._descend: Descent | None = None
 
     def update(self, path, states, g):
-        distance = torch.stack([step - d for d, step in zip(path.offsets, self._steps(g), strict=True)], dim=1)
+        distance = torch.stack(self._distance(path, g), dim=1)
         if self._descend is None:
             self._descend = Descent(unit(path.z0))
         # h_k is -distance / (s w_k), and 0 for a window that is not guided
@@ -122,26 +108,30 @@ class Anchored(TrajectoryRule):
         return replace(path, offsets=offsets), list(distance.unbind(dim=1))
 
 
-class Adaptive(TrajectoryRule):
-    """(5), damped as far as it must be."""
+class Accumulated(TrajectoryRule):
+    """(4), as in the published code."""
 
-    name, settles = "adaptive", True
-
-    def __init__(self, weights: list[float], scale: float, damping: float) -> None:
-        super().__init__(weights, scale, damping)
-        self._adapt = AdaptiveDamping(damping)
+    name, clips = "accumulated", True
 
     def update(self, path, states, g):
-        update = [step - d for d, step in zip(path.offsets, self._steps(g), strict=True)]
-        a = self._adapt(torch.stack(path.offsets, dim=1), torch.stack(update, dim=1))
-        offsets = [(d + expand_like(a, f) * f).to(f.dtype) for d, f in zip(path.offsets, update, strict=True)]
-        return replace(path, offsets=offsets), update
+        update = self._steps(g)
+        return replace(path, offsets=[d + step for d, step in zip(path.offsets, update, strict=True)]), update
+
+
+class FixedPoint(TrajectoryRule):
+    """(5), the paper's equation, damped."""
+
+    name, settles = "fixed_point", True
+
+    def update(self, path, states, g):
+        update = self._distance(path, g)
+        return replace(path, offsets=[d + self.damping * f for d, f in zip(path.offsets, update, strict=True)]), update
 
 
 class SinglePass(UpdateRule):
     """(6): it guides on the way, see `single_pass`."""
 
-    name, clips = "single_pass", True
+    name, clips, gradient = "single_pass", True, "straight"
 
     @classmethod
     def check(cls, flow: Flow, last_offset: bool) -> None:
@@ -233,6 +223,5 @@ def pinned(path: Path, ends: list[Tensor]) -> Path:
 
 
 RULES: dict[str, type[UpdateRule]] = {
-    rule.name: rule
-    for rule in (Accumulated, Anchored, FixedPoint, Adaptive, SinglePass, FullyAnchored, Noise, Unanchored)
+    rule.name: rule for rule in (Anchored, Accumulated, FixedPoint, SinglePass, FullyAnchored, Noise, Unanchored)
 }

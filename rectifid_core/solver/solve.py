@@ -9,19 +9,18 @@ Guidance adds an offset d_k at the end of each window; without offsets this is t
 The gradient runs through all later windows, with the offsets as constants.  With the scale s, the flow's window
 weights w_k and clip(g) = g / max(1, |g|) per sample and window, an iterate follows from the one before it by
 
-    (3)  accumulated     d_k <- d_k - s w_k clip(g_k)                              as in the published code
-    (4)  fixed_point     d_k <- (1 - a) d_k + a G_k(d),  G_k(d) = -s w_k g_k       the paper's, damped by a
-    (5)  adaptive        as (4), a_n <= a from the last iterates in place of a      see `AdaptiveDamping`
-    (6)  single_pass     d_k <- d_k - s w_k clip(g^_k), on the way                  see `single_pass`
+    (3)  anchored        to the fixed point of (5), by a descent                   the default, see `descent`
+    (4)  accumulated     d_k <- d_k - s w_k clip(g_k)                              as in the published code
+    (5)  fixed_point     d_k <- (1 - a) d_k + a G_k(d),  G_k(d) = -s w_k g_k       the paper's, damped by a
+    (6)  single_pass     d_k <- d_k - s w_k clip(g^_k), on the way                 see `single_pass`
     (7)  fully_anchored  z_(k+1) <- z_(k+1) - s w_k clip(g_k)                      as published for 2-rectified flow
     (8)  noise           z_0 <- z_0 - s clip(g_0)                                  no offset moves, only the noise
     (9)  unanchored      z_(k+1) <- z_k + v(z_(k+1), t_(k+1)) dt - s w_k g_k       no reference trajectory
-   (10)  anchored        to the fixed point of (4), by a descent                   see `descent`
 
-With a = 1, (4) is a contraction where s L < 1, L being the Lipschitz constant of w g as a function of d; a smaller a
-goes further, (5) as far as it must, and (10) arrives whatever s is.  The fixed point is anchored: there the energy's
-pull balances the distance to the reference trajectory.  In (3) to (6) and (10) a window starts from the guided state;
-in (7) its end stays tied to that of the unguided trajectory.  All but (6) start again from the noise in each iteration.
+With a = 1, (5) is a contraction where s L < 1, L being the Lipschitz constant of w g as a function of d; a smaller a
+goes further, and (3) arrives whatever s is.  The fixed point is anchored: there the energy's pull balances the distance
+to the reference trajectory.  In (3) to (6) a window starts from the guided state; in (7) its end stays tied to that of
+the unguided trajectory.  All but (6) start again from the noise in each iteration.
 """
 
 from __future__ import annotations
@@ -47,21 +46,23 @@ def solve(
     energy: Energy,
     z0: Tensor,
     *,
-    rule: str = "accumulated",
-    scale: float = 1.0,
+    rule: str = "anchored",
+    scale: float | None = None,
     damping: float = 0.5,
     iterations: int = 20,
-    gradient: str | Gradient = "windowed",
+    gradient: str | Gradient | None = None,
     last_offset: bool = True,
     clip: bool | None = None,
     loss_scale: float = 1.0,
 ) -> Iterator[Iterate]:
     """Guide ``flow`` from the noise ``z0``, ``(B, ...)``; yields ``iterations + 1`` iterates.
 
-    rule: one of `RULES`; scale: s; damping: a in (0, 1], of `fixed_point`, and of `adaptive` the largest.
+    rule: one of `RULES`; damping: a in (0, 1], of `fixed_point`.
+    scale: s; None: that of the guidance scale 1, see `UpdateRule.scale_for`.
     gradient: one of `GRADIENTS`, or any other `Gradient`.  "windowed" keeps the K states and recomputes one window at a
         time under autograd; "full" keeps one graph of everything: no recomputation, the memory of all windows.  Both
-        give the same.  "straight" is an approximation.  For `single_pass` they are all the same.
+        give the same.  "straight" is an approximation.  None: the rule's own, see `UpdateRule.gradient`.  For
+        `single_pass` they are all the same.
     iterations: trajectories, each followed by an update; for `single_pass` updates, divided among the windows of one.
     last_offset: False leaves the last window unguided, so that the flow has the last word on the image.
     clip: None clips the gradients of the rules that are published so, see `UpdateRule.clips`.
@@ -75,12 +76,14 @@ def solve(
     `trajectory.NonFiniteError`, which names the network that gave nan or infinity.
     """
     kind = _check_settings(flow, rule, damping, iterations, gradient, last_offset, loss_scale)
+    gradient = kind.gradient if gradient is None else gradient
     differentiate = LossScaling(GRADIENTS[gradient] if isinstance(gradient, str) else gradient, loss_scale)
     clips = kind.clips if clip is None else clip
+    scale = kind.scale_for(1.0, z0) if scale is None else scale
     weights = [scale * flow.weight(k) for k in range(len(flow))]  # s w_k
     if not last_offset:
         weights[-1] = 0.0
-    z0, residuals = z0.detach(), Residuals()
+    z0, residuals = z0.detach(), Residuals(weights if kind.settles else None)
 
     if issubclass(kind, SinglePass) and iterations:  # (6)
         straight = cast(PredictingFlow, flow)  # `SinglePass.check` has seen to it
@@ -120,7 +123,7 @@ def solve(
 def _check_settings(flow, rule, damping, iterations, gradient, last_offset, loss_scale) -> type[UpdateRule]:
     if rule not in RULES:
         raise ValueError(f"unknown update rule {rule!r}; choose one of {', '.join(RULES)}")
-    if gradient not in GRADIENTS and not isinstance(gradient, Gradient):
+    if not (gradient is None or gradient in GRADIENTS or isinstance(gradient, Gradient)):
         raise ValueError(f"unknown gradient mode {gradient!r}; choose one of {', '.join(GRADIENTS)}")
     if iterations < 0:
         raise ValueError(f"the number of iterations must be 0 or more, not {iterations}")

@@ -77,3 +77,14 @@ def test_what_is_advised_is_what_the_pack_requires():
 def test_an_interrupt_is_no_missing_package():
     with pytest.raises(KeyboardInterrupt), importing("onnx", "ONNX files"):
         raise KeyboardInterrupt
+
+
+def test_the_oldest_insightface_is_the_one_that_ci_tries():
+    said = {
+        "requirements.txt": r"insightface>=([\d.]+)",
+        "rectifid_core/discriminators/faces/runtime.py": r"insightface>=([\d.]+)",
+        ".github/workflows/test.yml": r"insightface==([\d.]+)",
+        "web/docs/LoadFaceDiscriminator.md": r"\*insightface\* \(([\d.]+) or later",
+    }
+    found = {file: re.findall(pattern, (REPOSITORY / file).read_text("utf-8")) for file, pattern in said.items()}
+    assert all(found.values()) and len({version for versions in found.values() for version in versions}) == 1, found

@@ -47,9 +47,11 @@ SWAPPED = painted((LEFT, GREEN), (RIGHT, RED))
 
 
 def references(eye, *seeds):
-    """Guidances by identities of random pictures."""
+    """Guidances by identities of random pictures, of their likeness alone."""
     script, eye.script = eye.script, [[[LEFT]]]
-    identities = [IdentityGuidance(encode_identity(eye, [pictures(seed=seed)[0]]), eye) for seed in seeds]
+    identities = [
+        IdentityGuidance(encode_identity(eye, [pictures(seed=seed)[0]]), eye, color_first=False) for seed in seeds
+    ]
     eye.script, eye.calls = script, 0
     return identities
 

@@ -132,7 +132,7 @@ def test_the_sampler_stops_when_every_picture_is_similar_enough(sample, job):
 
 def test_the_sampler_returns_the_best_or_the_last(sample):
     best, last = (
-        sample(iterations=4, guidance_scale=100.0, scale_unit="published", keep=keep).result
+        sample(update_rule="accumulated", iterations=4, guidance_scale=100.0, scale_unit="published", keep=keep).result
         for keep in ("best", "last")
     )
     similarity = [row[0] for row in best[2].similarity]
@@ -226,7 +226,7 @@ def test_a_prediction_never_ends_a_single_pass(sample):
 
 
 def test_a_run_ends_when_the_fixed_point_has_settled(sample, run, job):
-    settings = {"update_rule": "adaptive", "iterations": 30, "guidance_scale": 1.0, "views": 0}
+    settings = {"iterations": 30, "guidance_scale": 1.0, "views": 0}
     report = sample(**settings).result[2]
     assert 0 < report.number[-1] < 20
     assert report.residual[-1][0] < 0.1 * report.residual[0][0]

@@ -14,6 +14,7 @@ from .flow import Denoiser, consistency, euler, perflow, straight
 from .model_sampling import PeRFlowSampling
 
 FAMILIES = ("flow", "perflow", "consistency", "diffusion")
+STRAIGHT_FAMILIES = ("flow", "perflow")  # whose windows were trained to be straight
 AUTO = "auto"
 FEW_STEPS = 8  # a diffusion model that is run in so few is a distilled one
 

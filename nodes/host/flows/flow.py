@@ -11,7 +11,7 @@ import torch
 from comfy.k_diffusion.sampling import default_noise_sampler
 from comfy.model_management import throw_exception_if_processing_interrupted
 from comfy.model_sampling import CONST
-from comfy.samplers import CFGGuider, KSamplerX0Inpaint
+from comfy.samplers import KSamplerX0Inpaint
 from torch import Tensor
 
 from ....rectifid_core.flows.perflow import TRAIN_STEPS, PeRFlow
@@ -23,19 +23,13 @@ from ..gradient.watch import ModelWatch
 class Denoiser:
     """A noisy latent x and its sigma to the clean latent: the host's MODEL with its conditionings, cfg and mask.
 
-    guider: the host's, with its conditionings ready; sigmas: ``(K + 1,)``, falling; options: what the host hands to a
-    sampler function.  An interrupt is raised before each forward of the model, and between the backwards of two.
+    model: the host's, with its guider, whose conditionings are ready; sigmas: ``(K + 1,)``, falling; options: what
+    the host hands to a sampler function with them.  An interrupt is raised before each forward of the model, and
+    between the backwards of two.
     """
 
-    def __init__(
-        self,
-        guider: CFGGuider,
-        sigmas: Tensor,
-        options: dict[str, Any],
-        noise: Tensor,
-        latent: Tensor | None,
-        denoise_mask: Tensor | None,
-    ):
+    def __init__(self, model: KSamplerX0Inpaint, sigmas: Tensor, options: dict[str, Any]):
+        guider = model.inner_model
         self.sampling = guider.inner_model.model_sampling
         self.sigmas = sigmas
         self.seed = options.get("seed")
@@ -43,9 +37,7 @@ class Denoiser:
         self._watch = ModelWatch(self.sampling, patches)
         self._guided = not torch.is_inference_mode_enabled()
         self._patched = bool(patches)
-        self._model = KSamplerX0Inpaint(guider, sigmas)
-        vars(self._model).update(noise=noise, latent_image=latent)  # the host declares neither
-        self._options = {**options, "denoise_mask": denoise_mask}
+        self._model, self._options = model, options
 
     def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
         throw_exception_if_processing_interrupted()

@@ -11,7 +11,7 @@ from comfy.model_patcher import ModelPatcher
 from comfy.sd import VAE
 from torch import Tensor
 
-from ....rectifid_core.solver.gradient_checks import CutGradientError
+from ....rectifid_core.interfaces import CutGradientError
 
 
 def refuse_other_vaes(vae: VAE, model: ModelPatcher) -> None:

@@ -49,8 +49,6 @@ class GradientPlan:
     smaller: GradientPlan | None = None
 
 
-CHECKPOINTED = GradientPlan("checkpointed", WindowedGradient(checkpoint_decoder=True), checkpointed=True)
-WINDOWED = GradientPlan("windowed", WindowedGradient(), smaller=CHECKPOINTED)
 STRAIGHT = GradientPlan(
     "straight",
     StraightGradient(),
@@ -59,9 +57,14 @@ STRAIGHT = GradientPlan(
         "straight, checkpointed", StraightGradient(checkpoint_decoder=True), graph_windows=None, checkpointed=True
     ),
 )
+CHECKPOINTED = GradientPlan(
+    "checkpointed", WindowedGradient(checkpoint_decoder=True), checkpointed=True, smaller=STRAIGHT
+)
+WINDOWED = GradientPlan("windowed", WindowedGradient(), smaller=CHECKPOINTED)
 UNGUIDED = GradientPlan("none", WindowedGradient())  # a run without iterations asks for no gradient
 CONDITIONAL = "conditional"
-GRADIENTS = ("auto", "windowed", "full", "checkpointed", CONDITIONAL, "straight")
+AUTO, EXACT = "auto", "exact"
+GRADIENTS = (AUTO, EXACT, "windowed", "full", "checkpointed", CONDITIONAL, "straight")
 
 
 def plans_of(gradient: str, steps: int) -> list[GradientPlan]:
@@ -70,7 +73,8 @@ def plans_of(gradient: str, steps: int) -> list[GradientPlan]:
     checkpointed = [_with_graphs(count, steps, checkpointed=True) for count in reversed(range(1, steps + 1))]
     fitting = [*plain, WINDOWED, *checkpointed, CHECKPOINTED]
     return {
-        "auto": fitting,
+        AUTO: fitting,
+        EXACT: fitting,
         CONDITIONAL: fitting,
         "full": plain[:1],
         "windowed": [WINDOWED],

@@ -14,7 +14,6 @@ from ....rectifid_core.report.report import Report
 from ....rectifid_core.solver.best import Best
 from ....rectifid_core.solver.convergence import settled
 from ....rectifid_core.solver.iterate import Iterate
-from ....rectifid_core.solver.rules import RULES
 from .progress import Progress
 
 IF_MISSING = ("error", "unguided")
@@ -67,9 +66,10 @@ class RunMonitor:
             last
             or (iterate.number == 0 and self._nothing_to_guide(iterate))
             or (enough < 1 and not iterate.predicted and bool((kept.found & (kept.similarity >= enough)).all()))
-            or self._at_rest(iterate)
             or (not iterate.predicted and self._progress.stopped())
         )
+        if not ends and self._at_rest(iterate):
+            ends = self.report.settled = True
         if ends:
             self._finish()
         return ends
@@ -85,13 +85,11 @@ class RunMonitor:
         self._progress.finish(self.image, self.text())
 
     def _at_rest(self, iterate: Iterate) -> bool:
-        """Whether a fixed point is reached, and nothing is yet to act."""
-        if not RULES[self._settings["update_rule"]].settles or not settled(iterate):
-            return False
-        return not (isinstance(self._guidance, CombinedGuidance) and self._guidance.starting_from(iterate.number + 1))
+        """Whether a fixed point is reached, and the energy is to stay what it is."""
+        return iterate.number >= getattr(self._guidance, "steady_from", 0) and settled(iterate)
 
     def _nothing_to_guide(self, unguided: Iterate) -> bool:
-        """Whether what shall be guided is in none of the pictures; ValueError if that is to be an error."""
+        """Whether what is to be guided is in none of the pictures; ValueError if that is to be an error."""
         if not unguided.found.all():
             noun = " or ".join(sorted({each.noun for each in self._discriminators if hasattr(each, "locate")}))
             missing = _missing(unguided.found, noun)
@@ -115,7 +113,7 @@ def _too_late(name: str, start: int, iterations: int) -> str:
 def _without(found: Tensor, name: str) -> str:
     """What to tell a user where one of several is missing; found: ``(B,)`` bool."""
     return (
-        f"What {name} shall guide is not in {_which(found)}; the others are guided without it. Ask in the prompt for "
+        f"What {name} is to guide is not in {_which(found)}; the others are guided without it. Ask in the prompt for "
         "as many people or things as there are identities. With a mask, it counts only where the mask is."
     )
 
@@ -127,7 +125,7 @@ def _which(found: Tensor) -> str:
 
 
 def _missing(found: Tensor, noun: str) -> str:
-    """What to tell a user whose unguided pictures lack what shall be guided; found: ``(B,)`` bool."""
+    """What to tell a user whose unguided pictures lack what is to be guided; found: ``(B,)`` bool."""
     return (
         f"There is no {noun} in {_which(found)}, so there is nothing to guide. Ask for one in the prompt ('close-up "
         f"portrait photo of a person', not 'a crowd'), try another seed or a larger picture, or lower the {noun} "

@@ -42,8 +42,8 @@ class Progress:
     def show(self, iterate: Iterate, step: int, name: str, picture: Tensor | None = None) -> None:
         """``step``, counted from 0 and called ``name``, has shown ``iterate``; picture: in the place of its own."""
         pairs = zip(iterate.similarity.tolist(), iterate.found.tolist(), strict=True)
-        similarity = " ".join(f"{each:.3f}" if found else "not found" for each, found in pairs)
-        line = f"{name}: similarity {similarity}"
+        known = ["not found" if not found else f"{each:.3f}" for each, found in pairs if each == each or not found]
+        line = f"{name}: similarity {' '.join(known)}" if known else name  # of no guidance there is none
         logging.info("RectifID %s", line)
         self._live.add(iterate)
         self._send(line, running=True)

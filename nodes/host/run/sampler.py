@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any, Protocol
 
 import comfy.sample
@@ -20,20 +21,24 @@ from comfy.sd import VAE
 from torch import Tensor, nn
 
 from ....rectifid_core.guidance.base import Guidance, Network
+from ....rectifid_core.interfaces import Energy, Flow
 from ....rectifid_core.solver.best import Best
+from ....rectifid_core.solver.candidates import draw, foresee, nearest, shuffled
 from ....rectifid_core.solver.iterate import Iterate
 from ....rectifid_core.solver.rules import RULES, SinglePass
 from ....rectifid_core.solver.solve import solve
-from ..flows.family import AUTO, family_of, flow_of, sigmas_of
+from ..flows.family import AUTO, STRAIGHT_FAMILIES, family_of, flow_of, sigmas_of
 from ..flows.flow import Denoiser
 from ..gradient.autograd import attribute, differentiable, normal
 from ..gradient.cfg_gradient import conditional_gradient
 from ..gradient.decoder import VAEDecoder, refuse_other_vaes
+from ..gradient.failures import is_out_of_memory
 from ..gradient.memory import (
     CONDITIONAL,
     GRADIENTS,
     STRAIGHT,
     UNGUIDED,
+    GradientPlan,
     Needs,
     OutOfMemoryFallback,
     load_together,
@@ -85,11 +90,14 @@ class GuidedSampler(comfy.samplers.Sampler):
         as by `lcm`.  With ``iterations=0`` the latent is the host's, for a flow to the bit.
     scale, scale_unit: the solver's scale; "latent" makes it mean the same for a latent of any size, see
         `UpdateRule.scale_for`; "published" takes it as it is.
-    gradient: one of `GRADIENTS`; "positive" is exact under a guider that is not plain cfg.
+    gradient: one of `GRADIENTS`; "auto" takes the rule's own, which is exact for a model that is no straight flow;
+        "conditional" is exact under a guider that is not plain cfg.
+    foreseen: only foresees the unguided picture, for one evaluation of a flow's model; with ``iterations=0``.
+    candidates: so many unguided pictures are foreseen, and each sample starts from the noise of the nearest one.
     settings: the others of the solver.
 
-    Raises torch.OutOfMemoryError, in a user's words, where there is too little even for the smallest gradient, and
-    ValueError, in a user's words, for what cannot be guided: at once for a VAE that is none or a discriminator
+    Raises torch.OutOfMemoryError, with advice, where there is too little even for the smallest gradient, and
+    ValueError, with advice, for what cannot be guided: at once for a VAE that is none or a discriminator
     that the host cannot load, in a run for a VAE, latent or sigmas that do not go with it.
     """
 
@@ -105,6 +113,8 @@ class GuidedSampler(comfy.samplers.Sampler):
         keep: str = KEEP[0],
         family: str = AUTO,
         gradient: str = GRADIENTS[0],
+        candidates: int = 1,
+        foreseen: bool = False,
         **settings: Any,
     ):
         if vae is None:
@@ -120,6 +130,7 @@ class GuidedSampler(comfy.samplers.Sampler):
         self._family = family
         self._rule = RULES[settings["rule"]]
         self._gradient = STRAIGHT.name if self._rule is SinglePass else gradient  # which has no other
+        self._candidates, self._foreseen = candidates, foreseen
         self._settings = settings
         self._guided = settings["iterations"] > 0
 
@@ -140,42 +151,101 @@ class GuidedSampler(comfy.samplers.Sampler):
             _refuse_unfinished(sigmas)
             refuse_changing_weights(guider)
         try:
-            with self._ready(guider, extra_args["model_options"], noise.shape, steps) as (options, decoder, gradient):
+            plans = self._plans(family, steps)
+            with self._ready(guider, extra_args["model_options"], noise.shape, plans) as (options, decoder, gradient):
                 if self._guided:
                     guider.conds = normal(guider.conds)
                     sigmas, noise, latent_image, denoise_mask = normal((sigmas, noise, latent_image, denoise_mask))
-                seed = extra_args.get("seed") or 0
-                model = guider.inner_model
-                observer = self._observe()
-                observer.on_start(
-                    {
-                        "model": type(model).__name__,
-                        "family": family,
-                        "seed": seed,
-                        "steps": steps,
-                        "gradient": f"{CONDITIONAL}, {gradient.name}" if self._positive(guider) else gradient.name,
-                    }
-                )
                 extra_args = {**extra_args, "model_options": options}
-                denoiser = Denoiser(guider, sigmas, extra_args, noise, latent_image, denoise_mask)
-                x0 = model.model_sampling.noise_scaling(
-                    sigmas[0], noise, latent_image, self.max_denoise(guider, sigmas)
-                )
-                iterates = solve(
-                    flow_of(family, denoiser, noise),
-                    VAEDecoder(self._vae, decoder, model, denoise_mask),
-                    self._guidance.energy(self._views, seed),
-                    x0 / denoiser.scale(sigmas[0]),
-                    scale=self._scale_for(noise),
-                    gradient=gradient,
-                    loss_scale=LOSS_SCALE if torch.float16 in self._computed_in(model) else 1.0,
-                    **self._settings,
-                )
-                kept = self._watched(iterates, observer)
-                return model.model_sampling.inverse_noise_scaling(sigmas[-1], kept.latent)
-        except torch.OutOfMemoryError:
-            pass  # and only then raised anew: this one holds on to what has filled the memory
+
+                def hosted(run: Callable[..., Tensor], noise: Tensor) -> Tensor:
+                    """What the host's samplers return for such a sampler function."""
+                    arguments = (guider, sigmas, extra_args, callback, noise, latent_image, denoise_mask, disable_pbar)
+                    return comfy.samplers.KSAMPLER(run).sample(*arguments)
+
+                noise, chosen = self._nearest(family, decoder, hosted, noise, extra_args.get("seed") or 0)
+                return hosted(partial(self._run, family, decoder, gradient, chosen), noise)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+        # only here, after the except block, has what has filled the memory no holder
         raise torch.OutOfMemoryError(_TOO_LITTLE_MEMORY)
+
+    def _nearest(
+        self, family: str, decoder: nn.Module, hosted: Callable[..., Tensor], noise: Tensor, seed: int
+    ) -> tuple[Tensor, dict[str, Any]]:
+        """The noise that each sample starts from, and which of the candidates it is, for the report."""
+        if not self._guided or self._candidates == 1:
+            return noise, {}
+
+        def look(number: int, to_end: bool) -> Iterate:
+            seen: list[Iterate] = []
+
+            def run(model, x, sigmas, *, extra_args, **unused):
+                asked = self._asked(family, decoder, model, x, sigmas, extra_args)
+                seen.append((draw if to_end else foresee)(*asked))
+                return x
+
+            hosted(run, shuffled(noise, seed, number))
+            return seen[0]
+
+        chosen = nearest(look, self._candidates).tolist()
+        noises = [shuffled(noise, seed, number)[sample] for sample, number in enumerate(chosen)]
+        return torch.stack(noises), {"candidate": chosen}
+
+    def _asked(
+        self,
+        family: str,
+        decoder: nn.Module,
+        model: comfy.samplers.KSamplerX0Inpaint,
+        x: Tensor,
+        sigmas: Tensor,
+        extra_args: dict[str, Any],
+    ) -> tuple[Flow, VAEDecoder, Energy, Tensor]:
+        """What the solver wants to know: flow, decoder, energy and the noise that it starts from."""
+        denoiser = Denoiser(model, sigmas, extra_args)
+        decode = VAEDecoder(self._vae, decoder, model.inner_model.inner_model, denoiser.end_mask)
+        energy = self._guidance.energy(self._views, extra_args.get("seed") or 0)
+        return flow_of(family, denoiser, x), decode, energy, x / denoiser.scale(sigmas[0])
+
+    def _run(
+        self,
+        family: str,
+        decoder: nn.Module,
+        gradient: OutOfMemoryFallback,
+        chosen: dict[str, Any],
+        model: comfy.samplers.KSamplerX0Inpaint,
+        x: Tensor,
+        sigmas: Tensor,
+        *,
+        extra_args: dict[str, Any],
+        **unused: Any,  # a callback for each step and a bar, in whose place is the observer
+    ) -> Tensor:
+        """What the host calls as a sampler function, with its model under the mask: the noisy latent to the clean."""
+        guider = model.inner_model
+        network = guider.inner_model
+        observer = self._observe()
+        observer.on_start(
+            {
+                "model": type(network).__name__,
+                "family": family,
+                "seed": extra_args.get("seed") or 0,
+                "steps": len(sigmas) - 1,
+                "gradient": f"{CONDITIONAL}, {gradient.name}" if self._conditional(guider) else gradient.name,
+                **chosen,
+            }
+        )
+        asked = self._asked(family, decoder, model, x, sigmas, extra_args)
+        if self._foreseen:
+            return self._watched(iter([foresee(*asked)]), observer).latent
+        iterates = solve(
+            *asked,
+            scale=self._scale_for(x),
+            gradient=gradient,
+            loss_scale=LOSS_SCALE if torch.float16 in self._computed_in(network) else 1.0,
+            **self._settings,
+        )
+        return self._watched(iterates, observer).latent
 
     def _watched(self, iterates: Iterator[Iterate], observer: Observer) -> Best | Iterate:
         """What is kept of the iterates; a network that gives nan later on does not cost what there is by then."""
@@ -195,7 +265,7 @@ class GuidedSampler(comfy.samplers.Sampler):
 
     @contextmanager
     def _ready(
-        self, guider: CFGGuider, options: dict[str, Any], shape: torch.Size, steps: int
+        self, guider: CFGGuider, options: dict[str, Any], shape: torch.Size, plans: list[GradientPlan]
     ) -> Iterator[tuple[dict[str, Any], nn.Module, OutOfMemoryFallback]]:
         """Inside, all networks are loaded, and differentiable if the run is guided.
 
@@ -207,11 +277,10 @@ class GuidedSampler(comfy.samplers.Sampler):
                 autoencoder, options = resident(autoencoder), differentiable_options(options)
                 stack.enter_context(resident_model(guider))
                 stack.enter_context(attribute(guider, "model_options", differentiable_options(guider.model_options)))
-                if self._positive(guider):
+                if self._conditional(guider):
                     options = conditional_gradient(options)
-            settings = plans_of(self._gradient, steps) if self._guided else [UNGUIDED]
-            needs = Needs(guider, self._vae, shape, share=0.5 if self._positive(guider) else 1)
-            load_together(guider, [autoencoder, *self._networks], needs.of(settings[0]), needs.of(settings[-1]))
+            needs = Needs(guider, self._vae, shape, share=0.5 if self._conditional(guider) else 1)
+            load_together(guider, [autoencoder, *self._networks], needs.of(plans[0]), needs.of(plans[-1]))
             for network in self._networks:
                 fully_loaded(network)
             patchers = [guider.model_patcher, *guider.loaded_models, autoencoder, *self._networks]
@@ -220,10 +289,16 @@ class GuidedSampler(comfy.samplers.Sampler):
                 stack.enter_context(differentiable(networks))
                 if patched:  # the watch over all operands takes time
                     stack.enter_context(CloneInferenceOperands())
-            setting = needs.fitting(settings, guider.model_patcher.load_device)
-            yield options, autoencoder.model, OutOfMemoryFallback(setting, networks)
+            plan = needs.fitting(plans, guider.model_patcher.load_device)
+            yield options, autoencoder.model, OutOfMemoryFallback(plan, networks)
 
-    def _positive(self, guider: CFGGuider) -> bool:
+    def _plans(self, family: str, steps: int) -> list[GradientPlan]:
+        if not self._guided:
+            return [UNGUIDED]
+        straight = self._rule.gradient == STRAIGHT.name and family in STRAIGHT_FAMILIES
+        return plans_of(STRAIGHT.name if self._gradient == AUTO and straight else self._gradient, steps)
+
+    def _conditional(self, guider: CFGGuider) -> bool:
         return self._guided and self._gradient == CONDITIONAL and is_plain(guider)
 
     def _scale_for(self, latents: Tensor) -> float:
@@ -262,7 +337,7 @@ def sample(
 
 
 def _networks(discriminator: Network) -> list[ModelPatcher]:
-    """What the host shall load of it; ValueError for one that it cannot."""
+    """What the host is to load of it; ValueError for one that it cannot."""
     patchers = getattr(discriminator, "patchers", None)
     if patchers is None:
         raise ValueError(

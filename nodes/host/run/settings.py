@@ -17,7 +17,7 @@ class SamplerSettings:
 
     update_rule: one of `RULES`; damping: in (0, 1], for those that have it; last_offset: of `solve`.
     views: in how many ways the recogniser looks at a picture, 0 or more.
-    gradient, keep, family, scale_unit: as `GuidedSampler` takes them; preview: as `Progress` does.
+    gradient, keep, family, scale_unit, candidates: as `GuidedSampler` takes them; preview: as `Progress` does.
     """
 
     update_rule: str = next(iter(RULES))
@@ -29,13 +29,14 @@ class SamplerSettings:
     scale_unit: str = SCALE_UNITS[0]
     family: str = AUTO
     preview: str = PREVIEWS[0]
+    candidates: int = 1
 
 
 CUSTOM = "custom"
 PRESETS = {
     "balanced": SamplerSettings(),
     "fast (single pass)": SamplerSettings(update_rule="single_pass"),
-    "best": SamplerSettings(update_rule="anchored", views=8, gradient="auto"),
+    "best": SamplerSettings(views=8, candidates=8),
     "as published": SamplerSettings("accumulated", views=0, gradient="full", scale_unit="published", keep="last"),
 }
 OF_THE_MACHINE = ("family", "preview")  # what no preset decides

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import cmath
+import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +13,7 @@ from torch import Tensor
 
 from ...images.regions import Region
 from ...networks.onnx_file import OnnxError
+from .alignment import similarity_transform
 from .runtime import as_bgr, import_insightface, open_session, refusals
 
 CHILD = 13  # years, below which somebody is called a boy or a girl
@@ -39,7 +42,7 @@ class Description:
 
 
 def describe_face(attributes: Path | None, image: Tensor, region: Region) -> Description:
-    """Describes the face in ``region`` of an image ``(3, H, W)`` in [0, 1], RGB.
+    """Describes the face in ``region`` of an image ``(3, H, W)`` in [0, 1], RGB, which may lie or stand on its head.
 
     attributes: the pack's file for gender and age.
 
@@ -51,12 +54,26 @@ def describe_face(attributes: Path | None, image: Tensor, region: Region) -> Des
             "pack that has one, such as antelopev2, buffalo_l or AuraFace-v1"
         )
     insightface = import_insightface()
+    image, box = _upright(image, region)
     try:
         model = insightface.model_zoo.Attribute(str(attributes), open_session(attributes))
-        is_male, age = model.get(as_bgr(image), insightface.app.common.Face(bbox=np.array(region.box)))
+        is_male, age = model.get(as_bgr(image), insightface.app.common.Face(bbox=np.array(box)))
     except refusals() as error:
         raise OnnxError(f"{attributes.name} cannot tell gender and age: {error}") from error
     return Description("man" if is_male else "woman", min(max(age, 0), 120))
+
+
+def _upright(image: Tensor, region: Region) -> tuple[Tensor, tuple[float, float, float, float]]:
+    """The image turned by whole quarters, so that its face is most upright, and where the face's box is then."""
+    left, top, right, bottom = region.box
+    if region.landmarks is None:
+        return image, region.box
+    a, _ = similarity_transform(region.landmarks, 112)
+    for _ in range(round(cmath.phase(a) / (math.pi / 2)) % 4):  # a quarter turn clockwise each
+        height = image.shape[-2]
+        image = image.rot90(-1, (1, 2))
+        left, top, right, bottom = height - bottom, left, height - top, right
+    return image, (left, top, right, bottom)
 
 
 def rewrite(prompt: str, description: Description, age_word: bool = False) -> str:

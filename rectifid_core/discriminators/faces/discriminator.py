@@ -10,13 +10,16 @@ import torch
 from torch import Tensor, nn
 
 from ...images.regions import Region
+from ...images.spots import discs
 from ...networks.onnx import OnnxNetwork, load_onnx
 from ...networks.onnx_file import OnnxError, read_onnx
 from ..base import EmbeddingDiscriminator
-from .alignment import align
+from .alignment import align, template
 from .detector import FaceDetector
 from .doubts import doubt_face
 from .pack import SOURCES, FacePack, FacePackError, read_pack
+
+SPOT = 0.06  # of a crop, the radius of a spot of skin
 
 
 class FaceDiscriminator(EmbeddingDiscriminator):
@@ -46,6 +49,14 @@ class FaceDiscriminator(EmbeddingDiscriminator):
                 for sample, region in zip(image, regions, strict=True)
             ]
         )
+
+    def _interior(self, crops: Tensor) -> Tensor:
+        """The cheeks, half-way between the eyes and the corners of the mouth, the nose and the forehead."""
+        left_eye, right_eye, nose, left_mouth, right_mouth = template(self.input_size) / self.input_size
+        brow, eyes = (left_eye + right_eye) / 2, right_eye - left_eye
+        forehead = brow - 0.45 * torch.stack([-eyes[1], eyes[0]])  # upwards, by half the eyes' distance
+        spots = torch.stack([(left_eye + left_mouth) / 2, (right_eye + right_mouth) / 2, (brow + nose) / 2, forehead])
+        return discs(self.input_size, spots, SPOT).expand(len(crops), 1, -1, -1)
 
     def doubt(self, region: Region, crop: Tensor) -> str | None:
         return doubt_face(region, crop, self.features)

@@ -18,6 +18,7 @@ from .runtime import as_bgr
 FINE = 2048  # pixels, the side of a tile in which a face of 64 pixels is found: 20 of the 640 that the detector sees
 LAP = 0.25  # of a tile's side, what it shares with the next: a smaller face is whole in one of them
 MOST = 64  # tiles, at most
+MOST_TURNED = 21  # tiles, at most, that are looked at in three more turns: those of a picture of 8000 x 4000 pixels
 
 
 @dataclass(frozen=True)
@@ -57,14 +58,14 @@ class Picture:
     def whole(self) -> Look:
         return Look(self.width, self.height)
 
-    def tiles(self) -> Iterator[list[Look]]:
-        """Squares that cover a picture with an overlap, finer each time, down to `FINE`; `MOST` of them in all."""
+    def tiles(self, most: int = MOST) -> Iterator[list[Look]]:
+        """Squares that cover a picture with an overlap, finer each time, down to `FINE`; ``most`` of them in all."""
         side, count = max(self.width, self.height), 0
         while side > FINE:
             side = math.ceil(side / 2)
             lefts, tops = (_starts(length, side) for length in (self.width, self.height))
             count += len(lefts) * len(tops)
-            if count > MOST:
+            if count > most:
                 return
             yield [Look(side, side, origin=complex(left, top)) for top in tops for left in lefts]
 

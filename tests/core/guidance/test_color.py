@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from rectifid_core.guidance.color import ColorEnergy, ColorGuidance, oklab, palette_of
+from rectifid_core.guidance.color import ColorEnergy, ColorGuidance, palette_of
+from rectifid_core.images.oklab import oklab
 
 
 def picture(height: int = 12, width: int = 10, seed: int = 0, dtype=torch.float32) -> torch.Tensor:

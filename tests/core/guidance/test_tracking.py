@@ -20,7 +20,7 @@ from tests.helpers.worlds import MinimalFlow, rng
 
 def reference():
     eye = Scripted([[LEFT]])
-    return IdentityGuidance(encode_identity(eye, [pictures(seed=9)[0]]), eye)
+    return IdentityGuidance(encode_identity(eye, [pictures(seed=9)[0]]), eye, color_first=False)
 
 
 def follow(*script, detect_every=1):

@@ -27,6 +27,7 @@ def identities(draw) -> Identity:
         Recogniser.of(EYE),
         torch.nn.functional.normalize(torch.randn(count, 10, generator=seed), dim=1),
         torch.rand(count, 3, 8, 8, generator=seed),
+        torch.rand(count, 3, generator=seed),
         torch.tensor(weights, dtype=torch.float64),
         draw(st.sampled_from(MATCHINGS)),
         query,

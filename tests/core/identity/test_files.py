@@ -58,7 +58,7 @@ def test_the_file_says_what_it_is(file):
     assert created.utcoffset() == timedelta(0) and datetime.now(timezone.utc) - created < timedelta(minutes=5)
     assert metadata == {
         "format": "rectifid-identity",
-        "version": "2",
+        "version": "3",
         "discriminator": "first",
         "digest": "a" * 64,
         "preprocessing": "8 x 8 pixels, rgb, mean 0.5, std 0.5, box 0 0 1 1",
@@ -152,7 +152,7 @@ WITH_NAN = EMBEDDINGS.index_fill(1, torch.tensor([3]), torch.nan)
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"metadata": {"version": "3"}}, "version 3.*version 2"),
+        ({"metadata": {"version": "4"}}, "version 4.*version 3"),
         ({"metadata": {"matching": "furthest"}}, "furthest.*mean, nearest"),
         ({"embeddings": None, "weights": None}, "embeddings.*weights"),
         ({"crops": None}, "crops"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -115,7 +117,8 @@ def test_an_identity_of_more_than_one_reference():
 
 def test_energy_is_a_hundred_times_one_minus_the_cosine():
     reference = images(1)
-    observation = guidance(reference).energy(views=0)(torch.cat([reference, images(1, seed=2)]), 0)
+    energy = replace(guidance(reference), color_first=False).energy(views=0)
+    observation = energy(torch.cat([reference, images(1, seed=2)]), 0)
     assert observation.energy[0].item() == pytest.approx(0, abs=1e-10) and observation.similarity[
         0
     ].item() == pytest.approx(1)

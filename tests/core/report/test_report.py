@@ -33,6 +33,18 @@ def test_a_face_that_is_not_found_has_no_last_similarity():
     assert f"{made.similarity[-1][1]:.3f} last" in second
 
 
+def test_a_face_that_is_found_later_has_no_first_similarity():
+    made = report()
+    made.found[0][0], made.similarity[0][0] = False, float("nan")
+    values = {measure: [list(row) for row in getattr(made, measure)] for measure in ("energy", "similarity", "found")}
+    made.terms["term"] = values
+    first, first_term, second, _ = made.text().splitlines()[1:]
+    best, last = np.nanmax(made.similarity, axis=0)[0], made.similarity[-1][0]
+    assert f"not found in the unguided, similarity {best:.3f} best" in first
+    assert f"term: similarity {last:.3f} last; not found in 1 of 7" in first_term
+    assert "nan" not in made.text() and f"similarity {made.similarity[0][1]:.3f} unguided" in second
+
+
 def test_its_text_ends_with_warnings_and_an_empty_report_says_so():
     made = report()
     made.warnings.append("the VAE broke")

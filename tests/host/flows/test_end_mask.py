@@ -2,41 +2,38 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
-import pytest
 import torch
-from comfy.model_base import BaseModel
 from comfy_extras.nodes_differential_diffusion import DifferentialDiffusion
 
-
-@pytest.fixture
-def end_mask(job, pack):
-    """`end_mask(model, mask)`: of a run of four steps."""
-
-    def of(model, mask):
-        sigmas = torch.tensor([1.0, 0.75, 0.5, 0.25, 0.0])
-        inner: BaseModel = model.model
-        guider = SimpleNamespace(inner_model=inner, model_patcher=model)
-        options = {"model_options": model.model_options, "seed": 1}
-        noise = torch.zeros(1, 16, 8, 8)
-        return pack("nodes.host.flows.flow").Denoiser(guider, sigmas, options, noise, noise, mask).end_mask
-
-    return of
+MASK = torch.linspace(0, 1, 8).expand(1, 8, 8)
 
 
-def test_a_soft_mask_is_the_hosts_as_it_is(job, end_mask):
-    mask = torch.linspace(0, 1, 64).reshape(1, 1, 8, 8)
-    assert torch.equal(end_mask(job.model, mask), mask)
-    assert end_mask(job.model, None) is None
+def gradient_through_decoder(job, look_inside, model=None, mask=None):
+    """Of a run of four steps: how the picture answers to the end state, ``(1, 16, 8, 8)``."""
+    seen = []
+
+    def probe(flow, decode, energy, z0):
+        z = z0.detach().clone().requires_grad_()
+        with torch.enable_grad():
+            seen.append(torch.autograd.grad(decode(z).square().sum(), z)[0])
+
+    look_inside(probe)
+    job.latent = {"samples": torch.zeros(1, 16, 8, 8), **({} if mask is None else {"noise_mask": mask})}
+    job.guide(model, steps=4, iterations=1)
+    return seen[0]
 
 
-def test_a_differential_one_is_hard_at_the_last_threshold(job, end_mask):
-    """A quarter of the way is left in the last of four steps: what is below that is kept, the rest is free."""
-    mask = torch.linspace(0, 1, 64).reshape(1, 1, 8, 8)
-    model = DifferentialDiffusion.execute(job.model, 1.0).result[0]
-    hard = end_mask(model, mask)
-    assert set(hard.unique().tolist()) == {0.0, 1.0}
-    assert hard[mask < 0.2].max() == 0 and hard[mask > 0.3].min() == 1
-    half = end_mask(DifferentialDiffusion.execute(job.model, 0.5).result[0], mask)
-    torch.testing.assert_close(half, 0.5 * hard + 0.5 * mask)
+def test_a_soft_mask_is_the_hosts_as_it_is(job, look_inside):
+    free, masked = (gradient_through_decoder(job, look_inside, mask=mask) for mask in (None, MASK))
+    torch.testing.assert_close(masked, MASK * free, atol=1e-6 * free.abs().max().item(), rtol=1e-5)
+
+
+def test_a_differential_one_is_hard_at_the_last_threshold(job, look_inside):
+    """Half of the noise is left before this model's last of four steps: what is below that is kept."""
+    free = gradient_through_decoder(job, look_inside)
+    hard = (MASK > 0.5).float()
+    for strength in (1.0, 0.5):
+        model = DifferentialDiffusion.execute(job.model, strength).result[0]
+        masked = gradient_through_decoder(job, look_inside, model, MASK)
+        expected = (strength * hard + (1 - strength) * MASK) * free
+        torch.testing.assert_close(masked, expected, atol=1e-6 * free.abs().max().item(), rtol=1e-5)

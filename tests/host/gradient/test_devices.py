@@ -63,7 +63,7 @@ def test_a_tensor_on_another_device_would_be_an_error(fresh, guide_on_gpu, brigh
         {"gradient": "straight"},
         {"rule": "single_pass", "iterations": 6, "views": 2},
         {"rule": "fixed_point"},
-        {"rule": "adaptive", "iterations": 4},
+        {"rule": "anchored", "iterations": 4},
         {"rule": "fully_anchored", "keep": "best"},
         {"rule": "noise"},
         {"rule": "unanchored"},

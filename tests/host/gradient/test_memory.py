@@ -189,6 +189,21 @@ def test_memory_that_runs_out_elsewhere_than_on_a_card(job, brightness, error, c
     assert raised.value.__context__ is None
 
 
+@pytest.mark.parametrize("iterations", [0, 1])
+@pytest.mark.parametrize("error", [RuntimeError("DefaultCPUAllocator: can't allocate memory"), MemoryError()])
+def test_memory_that_runs_out_where_no_gradient_is_asked_for(job, brightness, error, iterations):
+    """At the last look of a run, or the only one; on a processor, too."""
+
+    def energy(image, iteration):
+        if torch.is_grad_enabled():
+            return brightness(image, iteration)
+        raise error
+
+    with pytest.raises(torch.OutOfMemoryError, match="too little memory") as raised:
+        job.guide(energy=energy, iterations=iterations)
+    assert raised.value.__context__ is None
+
+
 def test_memory_that_really_runs_out_on_the_cpu(pack):
     with pytest.raises(RuntimeError) as raised:
         torch.empty(2**60, dtype=torch.uint8)

@@ -100,7 +100,7 @@ def test_it_is_named_where_it_is_in_the_way(job, pack):
         return type(last).forward(last, *args, **kwargs).detach()
 
     last.forward = cutting_forward
-    with pytest.raises(pack("rectifid_core.solver.gradient_checks").CutGradientError, match="cutting_forward"):
+    with pytest.raises(pack("rectifid_core.interfaces").CutGradientError, match="cutting_forward"):
         job.guide()
 
 

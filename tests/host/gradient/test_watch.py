@@ -11,14 +11,16 @@ from comfy.patcher_extension import WrappersMP
 from comfy_extras.nodes_apg import APG
 from comfy_extras.nodes_model_advanced import RescaleCFG
 from comfy_extras.nodes_tomesd import TomePatchModel
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 import nodes as host_nodes
+from tests.helpers.benchmarks import benchmark
 from tests.helpers.compositions import picture, unet_control
 
 
 @pytest.fixture
 def cut(pack):
-    return pack("rectifid_core.solver.gradient_checks").CutGradientError
+    return pack("rectifid_core.interfaces").CutGradientError
 
 
 def tiles_without_grad(mode):
@@ -188,6 +190,22 @@ def test_the_hosts_momentum_is_named(job, caplog):
     with caplog.at_level(logging.WARNING):
         job.guide(model, cfg=3.0, gradient="windowed")
     assert "two answers" in caplog.text and "APG" in caplog.text
+
+
+def test_answers_without_content_are_not_compared(pack, caplog):
+    """As where a benchmark counts what a patched model costs, and every truth is true."""
+    watch = pack("nodes.host.gradient.watch").ModelWatch(torch.nn.Module(), ["a patch"])
+
+    def ask_twice():
+        for _ in range(2):
+            x = torch.zeros(1, 4)
+            watch.compare(x, x[0, 0], x)
+
+    with torch.inference_mode(False):
+        with FakeTensorMode():
+            ask_twice()
+        benchmark("counting").cost(ask_twice)
+    assert not caplog.text
 
 
 def test_a_model_without_patches_is_not_accused(job, caplog):

@@ -82,7 +82,7 @@ class TestPeople:
         assert sorted(found) == [False, True] and report.found == [[True]] * 5
         assert report.similarity[-1] > report.similarity[0]
         missing = f"guidance_{found.index(False) + 1}"
-        assert f"What {missing} shall guide is not in the unguided picture; the others" in caplog.text
+        assert f"What {missing} is to guide is not in the unguided picture; the others" in caplog.text
         assert f"{missing}: never found in the picture" in report.text()
 
     def test_no_face_for_two_people(self, run, sample, people):

@@ -1,5 +1,7 @@
 """A graph whose guidance is bypassed or not connected runs, and means KSampler."""
 
+import logging
+
 import pytest
 import torch
 from comfy_extras import nodes_custom_sampler as custom
@@ -51,11 +53,13 @@ def test_a_bypassed_identity_guidance_passes_the_identity_on(run, sample, job):
     assert torch.equal(*latents)
 
 
-def test_the_sampler_is_ksampler(sample, job):
+def test_the_sampler_is_ksampler(sample, job, caplog):
+    caplog.set_level(logging.INFO)
     latent, image, report = sample(guidance=None, iterations=20, stop_at_similarity=0.5).result
     assert torch.equal(latent["samples"], job.ksampler())
     assert image.shape == (1, 64, 64, 3) and report.number == [0]
     assert "without guidance" in report.text() and "nan" not in report.text()
+    assert "iteration 0 of 0" in caplog.text and "similarity" not in caplog.text
 
 
 def test_the_sampler_of_custom_sampling_is_euler(run, job):
@@ -70,10 +74,12 @@ def test_the_sampler_of_custom_sampling_is_euler(run, job):
     assert torch.equal(plain, ours)
 
 
-def test_find_seed_takes_the_first(run, job):
+def test_find_seed_takes_the_first(run, job, caplog):
+    caplog.set_level(logging.INFO)
     inputs = {"model": job.model, "positive": job.positive, "negative": job.negative, "latent_image": job.latent}
     seed, image = run("FindSeed", vae=job.vae, seed=41, count=5, steps=3, **inputs).result
     assert seed == 41 and image.shape == (1, 64, 64, 3)
+    assert "seed 41" in caplog.text and "similarity" not in caplog.text
 
 
 def test_nothing_is_saved_or_measured_and_both_say_so(run, caplog):

@@ -8,6 +8,7 @@ from comfy.model_patcher import ModelPatcher
 from comfy_extras import nodes_custom_sampler as custom
 from comfy_extras.nodes_perpneg import PerpNegGuider
 
+from tests.helpers.finite_differences import slopes
 from tests.helpers.guiders import basic, cfg, draw, dual, euler, sigmas
 
 
@@ -60,26 +61,12 @@ def test_sampler_custom_runs_it_too(job):
 )
 def test_the_gradient_of_other_guiders_is_that_of_finite_differences(job, brightness, look_inside, guider, equal):
     """By finite differences along it, to 0.5 % in float32; and by the plain guider of the same picture."""
-    measured = []
-
-    def probe(flow, decode, energy, z0):
-        def value(z):
-            for k in range(len(flow)):
-                z = flow.step(k, z)
-            return energy(decode(z), 0).energy.sum()
-
-        z = z0.detach().requires_grad_()
-        (gradient,) = torch.autograd.grad(value(z), z)
-        direction, step = gradient / gradient.norm(), 1e-2
-        with torch.no_grad():
-            difference = (value(z0 + step * direction) - value(z0 - step * direction)) / (2 * step)
-        measured.append((gradient, difference.item()))
-
+    probe, measured = slopes()
     look_inside(probe)
     for make in filter(None, (guider, equal)):
         draw(job, make(job), job.sampler(energy=brightness), sigmas(job))
-    for gradient, difference in measured:
-        assert difference == pytest.approx(gradient.norm().item(), rel=5e-3)
+    for gradient, slope in measured:
+        assert slope == pytest.approx(gradient.norm().item(), rel=5e-3)
     if equal:
         torch.testing.assert_close(measured[0][0], measured[1][0], rtol=1e-4, atol=1e-6)
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
+from rectifid_core.discriminators.faces.alignment import TEMPLATE
 from rectifid_core.discriminators.faces.attributes import Description, describe_face, rewrite
 from rectifid_core.images.regions import Region
 from rectifid_core.networks.onnx_file import OnnxError
@@ -33,6 +35,32 @@ def test_what_the_network_sees_of_a_face(tmp_path, colour, word, age):
     pytest.importorskip("insightface")
     description = describe_face(write_attributes(tmp_path / "genderage.onnx"), *portrait(*colour))
     assert (description.word, description.age) == (word, pytest.approx(age, abs=1))
+
+
+@pytest.mark.parametrize("quarters", range(4))
+def test_a_turned_face_is_described_as_an_upright_one(tmp_path, quarters):
+    """By a network that looks at the upper half: red there is male, green there old."""
+    pytest.importorskip("insightface")
+    nodes = [
+        ("Slice", ["image", "from", "to", "axes"], "upper", {}),
+        ("ReduceMean", ["upper"], "colour", {"axes": [2, 3], "keepdims": 0}),
+        ("MatMul", ["colour", "weights"], "answer", {}),
+    ]
+    constants = {"from": np.array([0]), "to": np.array([48]), "axes": np.array([2])}
+    weights = np.array([[-1, 1, 0], [0, 0, 0.6], [0, 0, 0]], np.float32)
+    path = write_onnx(
+        tmp_path / "genderage.onnx", ["b", 3, 96, 96], nodes, {"answer": ["b", 3]}, weights=weights, **constants
+    )
+    image = torch.zeros(3, 80, 100)
+    image[1, :46], image[0, 46:] = 1, 0.5  # a woman of 60
+    points = TEMPLATE.float() / 112 * 40 + torch.tensor([30.0, 20.0])
+    x, y = points.unbind(dim=1)
+    for _ in range(quarters):  # counterclockwise
+        image, x, y = image.rot90(1, (1, 2)), y, image.shape[2] - 1 - x
+    points = torch.stack([x, y], dim=1)
+    (left, top), (right, bottom) = ((points.mean(dim=0) + side).tolist() for side in (-20, 20))
+    described = describe_face(path, image, Region((left, top, right, bottom), 1.0, points))
+    assert described.word == "woman" and 50 < described.age < 70
 
 
 def test_a_pack_without_the_file():
