@@ -33,6 +33,15 @@ function nodesOf(id) {
   return found
 }
 
+/** In the editor's language, where locales/<language>/main.json has them. */
+let words = {}
+const say = (text) => words[text] ?? text
+
+async function readWords() {
+  const all = await (await api.fetchApi("/i18n")).json()
+  words = all[app.ui.settings.getSettingValue("Comfy.Locale")]?.rectifid ?? {}
+}
+
 function stop(element) {
   element.querySelector("button").disabled = true
   api.fetchApi(ROUTE, { method: "POST", body: JSON.stringify({ node: element.dataset.node }) })
@@ -43,7 +52,7 @@ function newElement() {
   element.className = "rectifid-run"
   element.innerHTML =
     '<svg viewBox="0 0 100 100" preserveAspectRatio="none"></svg>' +
-    '<div class="words"></div><button hidden>Stop and keep best</button>'
+    '<div class="words"></div><button hidden></button>'
   element.querySelector("button").addEventListener("click", () => stop(element))
   return element
 }
@@ -77,11 +86,11 @@ function draw(element, { status, curves, running }) {
   element.querySelector("svg").innerHTML = lines
     .map(([, values], i) => polyline(values, COLORS[i % COLORS.length], low, count))
     .join("")
-  const words = element.querySelector(".words")
-  words.textContent = status || (running ? "starting ..." : "The likeness of each iteration shows here.")
+  element.querySelector(".words").textContent = status || (running ? "..." : say("The likeness of each iteration shows here."))
   const names = lines.map(([name, values]) => `${name || "similarity"}: ${values.at(-1) ?? "not found"}`)
   element.title = [status, ...names].join("\n")
   const button = element.querySelector("button")
+  button.textContent = say("Stop and keep best")
   button.hidden = !running
   if (!running) button.disabled = false
 }
@@ -123,7 +132,7 @@ function nothingRuns() {
 
 app.registerExtension({
   name: "RectifID.run",
-  setup() {
+  async setup() {
     document.head.appendChild(document.createElement("style")).textContent = STYLE
     api.addEventListener(EVENT, ({ detail }) => showOnAll(detail.node, detail))
     // of a node whose run comes out of the server's cache, too
@@ -132,6 +141,7 @@ app.registerExtension({
       if (data) showOnAll(detail.node, data)
     })
     for (const end of ["execution_interrupted", "execution_error"]) api.addEventListener(end, nothingRuns)
+    await readWords()
   },
   nodeCreated(node) {
     if (SAMPLERS.includes(node.comfyClass)) widgetOf(node)

@@ -6,6 +6,8 @@ import math
 import time
 from typing import Any
 
+import numpy as np
+
 from ..solver.solve import Iterate
 
 MEASURES = ("energy", "similarity", "residual", "contraction", "diverging", "found")
@@ -21,6 +23,7 @@ class Report:
     energy, similarity, residual, contraction: lists of N lists of B floats, nan where unknown; diverging, found: of
         bools.
     terms: by name, for each energy of a sum, its energy, similarity and found, as above.
+    pictures: what each iterate looked like, as the caller keeps it, see `filmstrip.small`; or none.
     settled: whether the run ended since it had come to rest.
     warnings: what went wrong on the way.
     """
@@ -37,6 +40,7 @@ class Report:
         self.diverging: list[list[bool]] = []
         self.found: list[list[bool]] = []
         self.terms: dict[str, dict[str, list[list]]] = {}
+        self.pictures: list[np.ndarray] = []
         self.settled = False
         self.warnings: list[str] = []
         self._clock = time.perf_counter()

@@ -91,8 +91,9 @@ def test_the_sampler_returns_latent_image_and_report(sample, run, job):
     similarity = [row[0] for row in report.similarity]
     assert shown["curves"] == {"": pytest.approx(similarity, abs=1e-4)} and not shown["running"]
     assert re.fullmatch(rf"{max(similarity):.3f} \(was {similarity[0]:.3f}\), 2 iterations, \d+ s", shown["status"])
-    (plot,) = run("PlotConvergence", report=report).result
+    plot, strip = run("PlotConvergence", report=report, every=0).result
     assert plot.shape[0] == 1 and plot.shape[-1] == 3 and 0.5 < plot.mean() <= 1
+    assert strip.shape == (1, 86, 68 * len({0, 2, 1 + (similarity[2] >= similarity[1])}) - 4, 3)
 
 
 def test_a_later_node_may_go_on_with_the_latent(sample, job):

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ....rectifid_core.guidance.base import Guidance
 from ....rectifid_core.guidance.combination import CombinedGuidance
+from ....rectifid_core.report.filmstrip import small
 from ....rectifid_core.report.report import Report
 from ....rectifid_core.solver.best import Best
 from ....rectifid_core.solver.convergence import settled
@@ -55,6 +56,7 @@ class RunMonitor:
 
     def on_iterate(self, iterate: Iterate, kept: Best | Iterate) -> bool:
         self.report.append(iterate)
+        self.report.pictures.append(small(iterate.image))
         self.image = kept.image
         last = iterate.number == self._settings["iterations"]
         name = f"iteration {iterate.number} of {self._settings['iterations']}"
