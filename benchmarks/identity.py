@@ -18,7 +18,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from world import Triples, World, guidance_by, machine, similarity
+from trait_table import report as trait_report
+from world import WEIGHTS, Triples, World, guidance_by, machine, similarity
 
 from rectifid_core.interfaces import Observation
 from rectifid_core.solver.best import Best
@@ -140,6 +141,8 @@ def main() -> None:
             "ceiling": ceiling,
             "main": row,
         }
+        if (WEIGHTS / "reader.onnx").exists():
+            results |= trait_report(world, triples, done["images"])
         save(results, path)
         grid(triples, done["images"], RESULTS / "identity_grid.png")
     if arguments.only != "main":
