@@ -65,7 +65,7 @@ def test_the_sampler_pays_for_one_look(real, monkeypatch):
     assert len(calls) - once == 4 * once
 
 
-@pytest.mark.parametrize("quarters", range(4))
+@pytest.mark.parametrize("quarters", [0, 1])
 def test_a_small_face_in_a_large_photograph_is_found(real, quarters):
     """A face of 81 of 8000 pixels, of which the detector sees 6 in the whole picture; also on its side."""
     face = portrait("image_z_image_turbo-1")
