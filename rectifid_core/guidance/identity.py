@@ -20,7 +20,7 @@ from .tracking import Tracker, searches
 FACTOR = 100.0  # the paper's; with it a gradient is rarely shorter than the norm 1 to which it is clipped
 # Colour first: its weight, and for how many iterations.  A network that tells people apart pulls a face whose skin is
 # of another colour to one that only it takes for the same; the colour brings it to where the pull is right.
-COLOR_FACTOR, COLOR_ITERATIONS = 10_000.0, 6
+COLOR_FACTOR, COLOR_ITERATIONS = 10_000.0, 4
 PIXEL_FACTOR = 1000.0  # the paper's, for the mean absolute difference of the crops
 
 
