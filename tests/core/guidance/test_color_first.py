@@ -45,21 +45,21 @@ def test_it_acts_in_the_first_iterations_only(guidance):
     assert added(guidance, other, COLOR_ITERATIONS - 1) == added(guidance, other, 0)
     assert added(guidance, other, COLOR_ITERATIONS) == 0
     assert added(guidance, plain(0.8, 0.3, 0.2), 0) == pytest.approx(0, abs=1e-3)
-    assert guidance.steady_from == COLOR_ITERATIONS and replace(guidance, color_first=False).steady_from == 0
+    assert guidance.changes == [COLOR_ITERATIONS] and replace(guidance, color_first=False).changes == []
 
 
 def test_guidance_that_starts_later_has_its_colour_first_then(guidance):
     late = combine(
         {"late": (guidance, Schedule(start=7)), "colour off": (replace(guidance, color_first=False), Schedule())}
     )
-    assert late.steady_from == 7 + COLOR_ITERATIONS
+    assert late.changes == [7, 7 + COLOR_ITERATIONS, 0]
     image, energy = plain(0.2, 0.3, 0.8)[None], late.energy(views=0)
     energies = [energy(image, n).terms["late"].energy.item() for n in (7, 6 + COLOR_ITERATIONS, 7 + COLOR_ITERATIONS)]
     assert energies[0] == energies[1] > energies[2] + 100
 
 
-def test_guidance_that_ends_is_not_steady_before(guidance):
-    assert combine({"short": (guidance, Schedule(end=15))}).steady_from == 15
+def test_the_end_of_a_guidance_is_a_change(guidance):
+    assert combine({"short": (guidance, Schedule(end=15))}).changes == [0, COLOR_ITERATIONS, 15]
 
 
 def test_light_counts_less_than_chroma(guidance):
