@@ -31,9 +31,12 @@ class Editor:
         self.page = page
         self.errors: list[str] = []
 
-    def open(self, server: ComfyServer) -> None:
-        """Open the front end as a returning user does: a new one is greeted by the template browser and a banner."""
-        for name, value in SETTINGS.items():
+    def open(self, server: ComfyServer, nodes_2: bool = False) -> None:
+        """Open the front end as a returning user does: a new one is greeted by the template browser and a banner.
+
+        nodes_2: draw the nodes by the newer of its two renderers.
+        """
+        for name, value in {**SETTINGS, "Comfy.VueNodes.Enabled": nodes_2}.items():
             server.post(f"/settings/{name}", value)
         self.page.add_init_script("localStorage.vueNodesBannerDismissed = true")
         self.page.goto(server.address)
@@ -79,6 +82,23 @@ class Editor:
             "document.querySelector('[role=dialog]') || "
             "app.graph.nodes.filter(node => node.type === 'SaveImage').every(node => node.imgs?.length)",
             timeout=seconds * SECONDS,
+        )
+
+    def boxes(self) -> dict[str, tuple[float, float, float, float]]:
+        """Each node as the renderer at work draws it, in the graph's pixels: left, top, right, bottom."""
+        return self.page.evaluate(
+            """() => {
+                const {scale} = app.canvas.ds
+                const drawn = [...document.querySelectorAll("[data-node-id]")].map(element => {
+                    const {left, top, right, bottom} = element.getBoundingClientRect()
+                    return [element.dataset.nodeId, [left, top, right, bottom].map(side => side / scale)]
+                }).filter(([, [left, , right]]) => right > left + 1)
+                if (drawn.length) return Object.fromEntries(drawn)
+                return Object.fromEntries(app.graph.nodes.map(node => {
+                    const [left, top, width, height] = node.getBounding()
+                    return [String(node.id), [left, top, left + width, top + height]]
+                }))
+            }"""
         )
 
     def place_of_groups(self) -> tuple[int, int, int, int]:
