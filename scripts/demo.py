@@ -5,8 +5,11 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import os
 import sys
 import time
+import webbrowser
+from pathlib import Path
 
 import numpy as np
 import onnxruntime
@@ -106,10 +109,20 @@ def main() -> int:
         print(f"    {similarity['unguided']:.2f} unguided, {similarity['guided']:.2f} guided")
         lay_out(pictures, similarity).save(PICTURE)
         print(f"The picture: {PICTURE}")
+        show(PICTURE)
+        print("With a photograph of your own: README.md, 'Your own photograph, step by step'.", flush=True)
         if arguments.serve:
-            print(f"\nComfyUI is at {server.address}; drag {WORKFLOW} into its window. Ctrl-C ends it.", flush=True)
+            print(f"\nComfyUI is at {server.address}: open Templates there, then rectifid, then quickstart.")
+            print("Ctrl-C ends it.", flush=True)
             wait_for_ctrl_c()
     return 0
+
+
+def show(picture: Path) -> None:
+    """Opens the picture, where there is a desktop to open it on."""
+    if sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+        return
+    webbrowser.open(picture.as_uri())
 
 
 def wait_for_ctrl_c() -> None:

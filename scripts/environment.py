@@ -166,7 +166,7 @@ def link_pack(link: Path) -> None:
 def pip(host: Host, action: str, *words: str) -> None:
     """Call the host's pip; raises SetupError where it fails."""
     run(
-        [str(host.python), "-m", "pip", action, "--quiet", "--disable-pip-version-check", *words],
+        [str(host.python), "-m", "pip", action, "-qq", "--disable-pip-version-check", *words],
         "pip failed; its message is above. Check the network and run the command again, it goes on where it stopped",
     )
 
