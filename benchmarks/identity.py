@@ -139,6 +139,9 @@ def yardstick(world: World, triples: Triples) -> dict[str, float]:
     }
 
 
+PROMPT_DROPS = {20: "prompt_drop", 100: "prompt_drop_at_100"}  # after so many iterations
+
+
 def gain(row: dict, ceiling: float, iteration: int) -> float:
     unguided, guided = row["judge"][0], row["judge"][row["iterations"].index(iteration)]
     return (guided - unguided) / (ceiling - unguided)
@@ -181,9 +184,8 @@ def main() -> None:
         done = run(world, triples, DEFAULTS, arguments.iterations)
         row = done["row"]
         results |= {
-            **{f"gain_at_{n}": gain(row, ceiling["judge"], n) for n in (7, 20, 100)},
-            "prompt_drop": prompt_drop(row, 20),
-            "prompt_drop_at_100": prompt_drop(row, 100),
+            **{f"gain_at_{n}": gain(row, ceiling["judge"], n) for n in (7, 20, 100) if n in row["iterations"]},
+            **{name: prompt_drop(row, n) for n, name in PROMPT_DROPS.items() if n in row["iterations"]},
             "last_minus_best": min(
                 last - best
                 for n, last, best in zip(row["iterations"], row["last"], row["guide"], strict=True)
