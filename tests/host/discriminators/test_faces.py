@@ -325,7 +325,7 @@ class TestGuidance:
             vae=vae,
             guidance=encode(portrait).result[0],
             seed=2,
-            iterations=3,
+            iterations=10,
             guidance_scale=3.0,
             settings=run("AnchoredSamplerSettings", preset="custom", views=2).result[0],
         ).result
