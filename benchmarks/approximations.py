@@ -102,6 +102,7 @@ def with_decoders(race: Race) -> list[dict]:
             lambda z, decoders=decoders: next(decoders)(z),
             race.energy(),
             race.triples.noise,
+            rule="accumulated",
             iterations=ITERATIONS,
             scale=SCALE,
             gradient="full",

@@ -314,7 +314,9 @@ def main() -> None:
     parser.add_argument("--device", choices=("auto", "cpu"), default="auto")
     parser.add_argument("--dtype", choices=DTYPES, default="bf16")
     parser.add_argument("--vae", choices=VAES, default="KL", help="the small one stands for the host's TAESD files")
-    parser.add_argument("--gradient", nargs="+", default=["full", "windowed", SMALLEST], help="the node's setting")
+    parser.add_argument(
+        "--gradient", nargs="+", default=["straight", "full", "windowed", SMALLEST], help="the node's setting"
+    )
     parser.add_argument("--side", type=int, help="of the picture in pixels; without, what the model is made for")
     parser.add_argument("--iterations", type=int, default=3)
     parser.add_argument("--card", type=float, help="GiB of a GPU for which auto, conditional and straight are counted")

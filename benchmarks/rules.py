@@ -7,7 +7,7 @@ Every contestant works on the same new identities, prompts and noises for the sa
 that did not guide.  Time is that of one core which does nothing else, counted as the process's own; judging is not in
 it.  `single_pass` is no iteration that one may stop at any time, so that it runs once for each number of updates.
 
-The second part follows the fixed point: how far its residual falls, with and without adaptive damping.
+The second part follows the fixed point: how far its residual falls, by the damped iteration and by the descent.
 """
 
 from __future__ import annotations
@@ -15,20 +15,17 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
-from identity import RESULTS, Each, save, yardstick
+from identity import RESULTS, Each, save, start_of, yardstick
 from torch import Tensor
 from world import Triples, World, guidance_by, machine, similarity
 
-from rectifid_core.interfaces import Decoder, Energy, Flow
-from rectifid_core.solver.batched import expand_like
 from rectifid_core.solver.best import Best
 from rectifid_core.solver.iterate import Iterate
 from rectifid_core.solver.solve import solve
-from rectifid_core.solver.trajectory import observe, run_flow
 
 VIEWS = 4
 SHOWN = (0.5, 0.7, 1.15)  # seconds, at which the table is read
@@ -38,47 +35,20 @@ CONTESTANTS = [
     {"rule": "accumulated", "gradient": "windowed", "scale": 1.0},
     {"rule": "accumulated", "gradient": "full", "scale": 2.0},
     {"rule": "single_pass", "scale": 2.0},
-    {"rule": "adaptive", "gradient": "full", "scale": 1.0},
+    {"rule": "anchored", "gradient": "straight", "scale": 7.5},  # guidance scale 1
+    {"rule": "anchored", "gradient": "full", "scale": 7.5},
+    {"rule": "anchored", "gradient": "straight", "scale": 7.5, "noises": 8},
     {"rule": "fixed_point", "gradient": "full", "scale": 1.0},
     {"rule": "accumulated", "gradient": "straight", "scale": 2.0},
     {"rule": "single_pass", "scale": 2.0, "noises": 8},
     {"rule": "accumulated", "gradient": "full", "scale": 2.0, "noises": 8},
     {"rule": "accumulated", "gradient": "full", "scale": 1.0},
-    {"rule": "adaptive", "gradient": "straight", "scale": 1.0},
     {"rule": "noise", "gradient": "full", "scale": 2.0},
     {"rule": "fully_anchored", "gradient": "full", "scale": 2.0},
     {"rule": "unanchored", "gradient": "full", "scale": 0.5},
 ]
-CONVERGENCE = [{"rule": rule, "scale": scale} for scale in (0.3, 1.0) for rule in ("fixed_point", "adaptive")]
+CONVERGENCE = [{"rule": rule, "scale": scale} for scale in (0.3, 1.0) for rule in ("fixed_point", "anchored")]
 CONVERGENCE_ITERATIONS = 50
-
-
-@torch.no_grad()
-def best_noise(
-    flow: Flow, decode: Decoder, new_energy: Callable[[], Energy], noises: Iterable[Tensor]
-) -> tuple[Tensor, Tensor]:
-    """The noise of least energy for each sample, ``(B, ...)``, and its place among the ``noises``, ``(B,)`` int.
-
-    new_energy: an energy may remember what it saw, so that each noise gets one of its own.
-    noises: ``(B, ...)`` each; one of them is held at a time.
-
-    Each costs one trajectory, a decode and the energy, without autograd.  An image in which nothing is found comes
-    last; where that is all of them, the first noise stays.  ValueError for no noises.
-    """
-    kept = number = least = None
-    for place, noise in enumerate(noises):
-        states = run_flow(flow, noise, [torch.zeros_like(noise) for _ in range(len(flow))])
-        _, seen = observe(decode, new_energy(), states, 0)
-        energy = seen.energy if seen.found is None else seen.energy.where(seen.found, torch.inf)
-        if kept is None:
-            kept, least, number = noise, energy, torch.zeros_like(energy, dtype=torch.long)
-        else:
-            better = energy < least
-            kept = torch.where(expand_like(better, noise), noise, kept)
-            least, number = energy.minimum(least), number.masked_fill(better, place)
-    if kept is None:
-        raise ValueError("there is no noise to choose from: draw at least one")
-    return kept, number
 
 
 class Clock:
@@ -107,16 +77,9 @@ class Race:
     def energy(self) -> Each:
         return Each([guidance.energy(VIEWS, 0) for guidance in self._guidance])
 
-    def noises(self, count: int) -> Iterator[Tensor]:
-        yield self.triples.noise
-        for seed in range(1, count):
-            yield torch.randn(self.triples.noise.shape, generator=torch.Generator().manual_seed(seed))
-
     def iterates(self, settings: dict, iterations: int) -> Iterator[Iterate]:
         settings = dict(settings)
-        noise = self.triples.noise
-        if count := settings.pop("noises", 0):
-            noise, _ = best_noise(self.flow, self.world.decode, self.energy, self.noises(count))
+        noise = start_of(self.flow, self.world, self.energy, self.triples.noise, settings.pop("noises", 1))
         yield from solve(self.flow, self.world.decode, self.energy(), noise, iterations=iterations, **settings)
 
     def _best(self, best: Best) -> dict[str, float]:

@@ -44,7 +44,7 @@ def run(world: World, triples: Triples, side: int, unit: str, iterations: int, s
     energies = [guidance_by(guide, x).energy(4, 0) for x in triples.references]
     smallest = 16 * SIDES[0] ** 2
     step = scale * UNITS["latent"](smallest) * UNITS[unit](noise[0].numel()) / UNITS[unit](smallest)
-    settings = {"scale": step, "iterations": iterations, "gradient": "full"}
+    settings = {"rule": "accumulated", "scale": step, "iterations": iterations, "gradient": "full"}
     best, judged = Best(), []
     for iterate in solve(world.flow(triples.prompts), world.decode, Each(energies), noise, **settings):
         best.update(iterate)

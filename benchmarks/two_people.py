@@ -31,7 +31,7 @@ from rectifid_core.solver.solve import solve
 RESULTS = Path(__file__).parent / "results"
 AT = (0, 5, 10, 20, 40, 100)
 NAMES = ("first", "second")
-VIEWS, SCALE = 4, 2**0.5  # the quickstart's guidance scale 2, in units of the norm of a latent of two portraits
+VIEWS = 4
 ROWS = {"free": 100, "placed": 20, "swapped": 20}
 SHOWN = 6  # questions, as they come, after 20 iterations
 LEFT = torch.cat([torch.ones(128, 128), torch.zeros(128, 128)], dim=1)
@@ -77,8 +77,6 @@ def run(world: World, couples: Couples, row: str, iterations: int, batch: int = 
             Each(energies),
             part.noise,
             iterations=iterations,
-            gradient="full",
-            scale=SCALE,
         ):
             best.update(iterate)
             now = places(world, iterate.image, guidances, iterate.terms)

@@ -24,8 +24,9 @@ from autoencoder import Autoencoder  # noqa: E402
 from data import EVALUATION, TUNING, draw_couple  # noqa: E402
 from portrait import ATTRIBUTES, Identity, Scene, draw, write_couple_prompt, write_prompt  # noqa: E402
 from text_encoder import TextEncoder  # noqa: E402
-from train_flow import WINDOWS, Tokens, Velocity, shift  # noqa: E402
 from train_recognisers import by_attribute  # noqa: E402
+from train_text import Tokens  # noqa: E402
+from velocity import WINDOWS, Velocity, shift  # noqa: E402
 
 from rectifid_core.discriminators.base import Discriminator  # noqa: E402
 from rectifid_core.discriminators.panels import PanelDiscriminator  # noqa: E402

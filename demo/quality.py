@@ -29,9 +29,11 @@ from safetensors.torch import load_file
 from text_encoder import TextEncoder
 from torch import Tensor
 from torch.nn import functional as F
-from train_flow import BOUNDARIES, GUIDANCE, STEPS_PER_WINDOW, Tokens, Velocity, load, read_nothing
+from train_flow import GUIDANCE, STEPS_PER_WINDOW, load
 from train_recognisers import by_attribute
+from train_text import Tokens, read_nothing
 from traits import agree, color_error, read_traits, split_traits
+from velocity import BOUNDARIES, Velocity
 
 Network = Callable[[Tensor], Tensor]
 PEOPLE, PAIRS, PICTURES = 200, 200, 1000

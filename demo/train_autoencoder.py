@@ -14,6 +14,7 @@ keeps the latent as smooth as the picture.  Minutes are those of one processor.
 from __future__ import annotations
 
 import argparse
+import copy
 import time
 
 import numpy as np
@@ -24,9 +25,10 @@ from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 
 LATENT_NOISE = 0.3  # at most, in units of the latent's deviation, which the penalty keeps near 1
-SQUARED, TWINS = 2.0, 0.1  # weights of the squared error, and of the twins' difference
+SQUARED, TWINS = 2.0, 0.3  # weights of the squared error, and of the twins' difference
 FAINT = 2.0  # of a difference of two crops, summed over pixels in [-1, 1]
-SIDE, RATE = 64, 4e-4  # of a crop; of learning
+KEPT = 0.2  # weight of the squared distance to the latents of the weights that it goes on from
+SIDE, RATE = 64, 2e-4  # of a crop; of learning
 
 
 def crops(pictures: np.ndarray, rng: np.random.Generator, batch: int) -> np.ndarray:
@@ -75,9 +77,10 @@ def main() -> None:
     pictures, twins = (np.load(CACHE / f"{kind}.npy", mmap_mode="r") for kind in ("scenes", "twins"))
     half = arguments.batch // 2
     model = Autoencoder()
-    step, spent, checkpoint = 0, 0.0, CACHE / "autoencoder.pt"
-    if not checkpoint.exists() and (WEIGHTS / "autoencoder.safetensors").exists():
+    step, spent, checkpoint, earlier = 0, 0.0, CACHE / "autoencoder.pt", None
+    if (WEIGHTS / "autoencoder.safetensors").exists():
         model.load_state_dict(load_file(WEIGHTS / "autoencoder.safetensors"))
+        earlier = copy.deepcopy(model.encoder).requires_grad_(False).to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(model.parameters(), RATE, weight_decay=1e-4)
     if checkpoint.exists():
         state = torch.load(checkpoint, weights_only=True)
@@ -93,13 +96,15 @@ def main() -> None:
         x = torch.from_numpy(x).permute(0, 3, 1, 2).float() / 127.5 - 1
         with torch.autocast("cpu", dtype=torch.bfloat16):
             latent = model.encoder(x).float()
+            moved = 0.0 if earlier is None else (latent - earlier(x)).square().mean()
             halved = step % 3 == 2
             shown, target = (F.avg_pool2d(latent, 2), F.avg_pool2d(x, 2)) if halved else (latent, x)
             noise = LATENT_NOISE * torch.rand(len(x), 1, 1, 1) * torch.randn_like(shown)
             noise[half // 2 : half] = noise[: half // 2]  # the same for both of a pair
             y = model.decoder(shown + noise).float()
         lost = lost_difference(y[:half], target[:half])
-        loss = reconstruction(y, target) + TWINS * lost + 2e-3 * (latent.square().mean() - 1).clamp(min=0)
+        small = (latent.square().mean() - 1).clamp(min=0)
+        loss = reconstruction(y, target) + TWINS * lost + KEPT * moved + 2e-3 * small
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

@@ -1,7 +1,5 @@
-"""Trains the embedded rectified flow, an SD3-class MMDiT of the host's own code, and its text encoder; then reflows it.
+"""Trains the embedded rectified flow, an SD3-class MMDiT of the host's own code, and then reflows it.
 
-    COMFYUI_PATH=... python demo/train_flow.py text --minutes 4          # the text encoder, which then stays as it is
-    COMFYUI_PATH=... python demo/train_flow.py read                      # what the text encoder reads in the prompts
     COMFYUI_PATH=... python demo/train_flow.py encode                    # the pictures' latents
     COMFYUI_PATH=... python demo/train_flow.py teacher --minutes 480
     COMFYUI_PATH=... python demo/train_flow.py pairs --count 5000        # the guided teacher's trajectories, 4 windows
@@ -20,157 +18,33 @@ import argparse
 import copy
 import itertools
 import json
-import os
-import re
-import sys
 import time
 
 import numpy as np
 import torch
 from autoencoder import Autoencoder
 from data import CACHE, TRAINED, WEIGHTS
-from portrait import ATTRIBUTES, parse_prompt
 from safetensors.torch import load_file, save_file
-from text_encoder import QUERIES, WIDTH, TextEncoder
+from text_encoder import TextEncoder
 from torch import Tensor, nn
 from torch.nn import functional as F
+from train_text import KINDS, read_nothing, text_encoder, tokenized
+from velocity import BOUNDARIES, WINDOWS, Velocity, shift
 
-DEPTH, TOKENS_ACROSS = 3, 16
-KINDS = ("scenes", "couples")  # of training pictures: latents of (16, 16, 16) and (16, 16, 32)
-SHIFT, WINDOWS = 3.0, 4
 GUIDANCE, STEPS_PER_WINDOW = 2.5, 4
 EMPTY = 0.1  # share of empty prompts, so that classifier-free guidance works
 HELD_BACK = 512  # scenes that no stage trains on, for the validation
 
 
-def host():
-    """The host's modules, imported for the CPU from COMFYUI_PATH."""
-    sys.path.insert(0, os.environ["COMFYUI_PATH"])
-    arguments, sys.argv = sys.argv, [sys.argv[0], "--cpu", "--use-pytorch-cross-attention"]
-    import comfy.options
-
-    comfy.options.enable_args_parsing()
-    import comfy.ldm.modules.diffusionmodules.mmdit as mmdit
-    import comfy.sd1_clip as clip
-
-    sys.argv = arguments
-    return mmdit, clip
-
-
-def shift(t: Tensor) -> Tensor:
-    return SHIFT * t / (1 + (SHIFT - 1) * t)
-
-
-BOUNDARIES = shift(torch.linspace(1, 0, WINDOWS + 1))
-
-
-def sincos(across: int, width: int) -> Tensor:
-    """The usual fixed position table, (1, across^2, width), centered so that 8 x 8 tokens are its middle."""
-    place = torch.arange(across, dtype=torch.float64) - across / 2 + 0.5
-    rate = 1 / 100 ** (torch.arange(width // 4, dtype=torch.float64) / (width // 4))
-    wave = torch.cat([torch.sin(place[:, None] * rate), torch.cos(place[:, None] * rate)], 1)
-    rows, columns = wave[:, None].expand(across, across, -1), wave[None].expand(across, across, -1)
-    return torch.cat([rows, columns], -1).reshape(1, across * across, width).float()
-
-
-class Velocity(nn.Module):
-    """v(z, sigma, prompt): the host's MMDiT and our text encoder, trained together."""
-
-    def __init__(self, text: TextEncoder, autocast: bool = True):
-        super().__init__()
-        mmdit, _ = host()
-        self.autocast = autocast
-        self.text = text
-        self.flow = mmdit.MMDiT(
-            input_size=None,
-            patch_size=2,
-            in_channels=16,
-            depth=DEPTH,
-            adm_in_channels=WIDTH,
-            context_embedder_config={
-                "target": "torch.nn.Linear",
-                "params": {"in_features": WIDTH, "out_features": 64 * DEPTH},
-            },
-            pos_embed_max_size=TOKENS_ACROSS,
-            num_patches=TOKENS_ACROSS**2,
-            qk_norm="rms",
-            operations=nn,
-            dtype=torch.float32,
-        )
-        self.flow.pos_embed.copy_(sincos(TOKENS_ACROSS, 64 * DEPTH))
-        for name, parameter in self.flow.named_parameters():
-            if "adaLN_modulation" in name or "final_layer.linear" in name:
-                nn.init.zeros_(parameter)
-            elif ".ln_" in name:
-                nn.init.ones_(parameter)
-            elif parameter.ndim == 2:
-                nn.init.xavier_uniform_(parameter)
-
-    def forward(self, z: Tensor, sigma: Tensor, tokens: Tensor) -> Tensor:
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.autocast):
-            context, pooled = self.text(tokens)
-            return self.flow(z, 1000 * sigma, y=pooled, context=context).float()
-
-    def read(self, z: Tensor, sigma: Tensor, read: Tensor) -> Tensor:
-        """The same for what the text encoder has read, (B, 9, 192): the eight context vectors and the pooled one."""
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.autocast):
-            return self.flow(z, 1000 * sigma, y=read[:, QUERIES], context=read[:, :QUERIES]).float()
-
-
-# --- data -----------------------------------------------------------------------------------------------------------
-
-
-class Tokens:
-    """The host's CLIP tokens of a prompt, by word, for the words of this world repeat."""
-
-    def __init__(self):
-        _, clip = host()
-        self.tokenizer = clip.SDTokenizer()
-        self.words: dict[str, list[int]] = {}
-
-    def whole(self, prompt: str) -> list[int]:
-        return [token for token, _ in self.tokenizer.tokenize_with_weights(prompt)[0]]
-
-    def __call__(self, prompt: str) -> list[int]:
-        ids = [49406]
-        for word in re.findall(r"\w+|,", prompt):
-            if word not in self.words:
-                self.words[word] = [token for token in self.whole(word) if token < 49406]
-            ids += self.words[word]
-        return ids + [49407] * (77 - len(ids))
-
-
-EMPTY_TOKENS = torch.tensor([49406] + [49407] * 76)
-
-
-def tokenized(kind: str) -> Tensor:
-    """The tokens of all prompts of that kind of pictures, (N, 4, 77)."""
-    path, tokenize = CACHE / f"{kind}_tokens.npy", Tokens()
-    if not path.exists():
-        prompts = json.loads((CACHE / f"{kind}.json").read_text())
-        for four in prompts[:50]:
-            assert tokenize(four[0]) == tokenize.whole(four[0]), four[0]
-        np.save(path, np.array([[tokenize(prompt) for prompt in four] for four in prompts], dtype=np.uint16))
-    return torch.from_numpy(np.load(path).astype(np.int64))
-
-
 @torch.no_grad()
-def read_prompts() -> None:
-    """What the text encoder reads in the prompts, ``(N, 4, 9, 192)`` float16."""
-    text = text_encoder()
-    for kind in KINDS:
-        unique, where = tokenized(kind).flatten(0, 1).unique(dim=0, return_inverse=True)
-        read = torch.cat([torch.cat([c, p[:, None]], 1).half() for c, p in map(text, unique.split(500))])
-        np.save(CACHE / f"{kind}_read.npy", read[where].unflatten(0, (-1, 4)).numpy())
-
-
-@torch.no_grad()
-def encode() -> None:
-    """The pictures' latents, ``(N, 16, 16, 16 * people)`` float16."""
+def encode(count: int) -> None:
+    """The latents of the first pictures, of ``count`` people at most of each kind, ``(N, 16, 16, 16 * people)``
+    float16."""
     model = Autoencoder().to(memory_format=torch.channels_last)
     model.load_state_dict(load_file(TRAINED / "autoencoder.safetensors"))
     for kind in (kind for kind in KINDS if not (CACHE / f"{kind}_latents.npy").exists()):
-        pictures, latents = np.load(CACHE / f"{kind}.npy", mmap_mode="r"), []
+        people = KINDS.index(kind) + 1
+        pictures, latents = np.load(CACHE / f"{kind}.npy", mmap_mode="r")[: count // people], []
         for start in range(0, len(pictures), 100):
             x = torch.from_numpy(np.array(pictures[start : start + 100])).permute(0, 3, 1, 2).float() / 127.5 - 1
             with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -182,94 +56,8 @@ def encode() -> None:
 
 def load_encoded(kind: str) -> tuple[Tensor, Tensor]:
     """Latents, and what the text encoder read in their four prompts."""
-    return tuple(torch.from_numpy(np.load(CACHE / f"{kind}_{name}.npy")) for name in ("latents", "read"))
-
-
-def text_encoder() -> TextEncoder:
-    text = TextEncoder.from_state_dict(load_file(TRAINED / "text_encoder.safetensors"))
-    return text.eval().requires_grad_(False)
-
-
-@torch.no_grad()
-def read_nothing(text: TextEncoder) -> Tensor:
-    """What is read in an empty prompt, (9, 192)."""
-    context, pooled = text(EMPTY_TOKENS[None])
-    return torch.cat([context[0], pooled])
-
-
-# --- the text encoder -----------------------------------------------------------------------------------------------
-
-# what each of the eight context vectors is there for: names of attributes of the left person, of the right, of both
-SLOTS = (
-    *((person, (name,)) for person in (0, 1) for name in ("expression", "hat", "shirt")),
-    (0, ("background",)),
-    (0, ("position", "light")),
-)
-
-
-def named_choices(prompt: str) -> Tensor:
-    """What a prompt names, in the order of SLOTS: 0 for nothing, or else the choice's number from 1, (9,)."""
-    people = prompt.split(" next to ")
-    place = parse_prompt(prompt)
-    named = [parse_prompt(person) for person in people] + [{}] * (2 - len(people))
-    choices = []
-    for person, names in SLOTS:
-        for name in names:
-            value = (named[person] if name in ("expression", "hat", "shirt") else place).get(name)
-            choices.append(0 if value is None else 1 + ATTRIBUTES[name].index(value))
-    return torch.tensor(choices)
-
-
-class Reading(nn.Module):
-    """Linear readings of what the text encoder gives: each context vector of its slot, the pooled one of all."""
-
-    def __init__(self):
-        super().__init__()
-        sizes = [[1 + len(ATTRIBUTES[name]) for name in names] for _, names in SLOTS]
-        self.slots = nn.ModuleList(nn.Linear(WIDTH, sum(slot)) for slot in sizes)
-        self.pooled = nn.Linear(WIDTH, sum(map(sum, sizes)))
-        self.sizes = [size for slot in sizes for size in slot]
-
-    def forward(self, context: Tensor, pooled: Tensor) -> list[tuple[Tensor, ...]]:
-        read = torch.cat([slot(context[:, i]) for i, slot in enumerate(self.slots)], 1)
-        return [read.split(self.sizes, 1), self.pooled(pooled).split(self.sizes, 1)]
-
-
-def train_text(minutes: float, batch: int = 128) -> None:
-    """The text encoder learns to say what a prompt names, before and apart from the flow, whose error is dominated by
-    what large areas look like and would hardly teach it the word for an expression."""
-    torch.manual_seed(5)
-    tokens = torch.cat([tokenized(kind).flatten(0, 1) for kind in KINDS])
-    prompts = [prompt for kind in KINDS for four in json.loads((CACHE / f"{kind}.json").read_text()) for prompt in four]
-    text, reading = TextEncoder(sorted(set(tokens.unique().tolist()) - {49407})), Reading()
-    parameters = [*text.parameters(), *reading.parameters()]
-    optimizer = torch.optim.AdamW(parameters, 1e-3, weight_decay=0.01)
-    step, start = 0, time.process_time()
-    while (share := (time.process_time() - start) / (60 * minutes)) < 1:
-        for group in optimizer.param_groups:
-            group["lr"] = 1e-3 * min(1, step / 100) * min(1.0, max(0.02, 2 * (1 - share)))
-        at = torch.randint(len(tokens), (batch,))
-        choices = torch.stack([named_choices(prompts[i]) for i in at.tolist()])
-        logits = reading(*text(tokens[at]))
-        loss = sum(F.cross_entropy(group, choices[:, i]) for each in logits for i, group in enumerate(each))
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimizer.step()
-        step += 1
-        if step % 100 == 0:
-            wrong = sum((group.argmax(1) != choices[:, i]).sum().item() for i, group in enumerate(logits[1]))
-            print(f"{step} {share:.0%} loss {loss.item():.4f}, {wrong} of {choices.numel()} wrong", flush=True)
-    save_text(text)
-
-
-def save_text(text: TextEncoder) -> None:
-    state = {name: value if name == "rows" else value.half() for name, value in text.state_dict().items()}
-    TRAINED.mkdir(exist_ok=True)
-    save_file({name: value.contiguous() for name, value in state.items()}, TRAINED / "text_encoder.safetensors")
-
-
-# --- stages ---------------------------------------------------------------------------------------------------------
+    latents, read = (torch.from_numpy(np.load(CACHE / f"{kind}_{name}.npy")) for name in ("latents", "read"))
+    return latents, read[: len(latents)]
 
 
 class Training:
@@ -294,7 +82,7 @@ class Training:
             for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
                 optimizer.load_state_dict(saved)
             self.step, self.seen, spent = state["step"], state["seen"], state["spent"]
-        model.flow.compile(dynamic=False)  # a tenth faster here
+        model.flow.compile(dynamic=False)  # 215 portraits a second instead of 131, with AMX
         torch.manual_seed(self.step + 1)
         self.start, self.loss = time.process_time() - spent, None
 
@@ -305,13 +93,13 @@ class Training:
     def steps(self):
         while (share := self.spent / (60 * self.minutes)) < 1:
             for group in (group for optimizer in self.optimizers for group in optimizer.param_groups):
-                group["lr"] = self.rate * min(1, self.step / 300) * min(1.0, max(0.02, 2.5 * (1 - share)))
+                group["lr"] = self.rate * min(1, self.step / 100) * min(1.0, max(0.02, 2.5 * (1 - share)))
             yield
             if self.step % 100 == 0:
                 print(
                     f"{self.step} {share:.1%} {self.spent:.0f} s {self.seen} portraits loss {self.loss:.4f}", flush=True
                 )
-            if self.step % 400 == 0:
+            if self.step % 200 == 0:
                 self.save()
         self.save()
 
@@ -352,14 +140,30 @@ def noise_levels(n: int) -> Tensor:
     return shift(torch.where(torch.arange(n) % 4 > 0, middle, u))
 
 
+@torch.no_grad()
+def relearn_text(model: Velocity, earlier: TextEncoder) -> None:
+    """Where the text encoder is not the one that the flow knows, the flow starts from hearing the mean of what that one
+    said whatever the prompt is; what a new one says would throw it far off."""
+    if all(torch.equal(mine, its) for mine, its in zip(model.text.parameters(), earlier.parameters(), strict=True)):
+        return
+    context, pooled = earlier.eval()(tokenized("scenes")[:500, 0])
+    heard = model.flow.context_embedder(context).mean((0, 1)), model.flow.y_embedder(pooled).mean(0)
+    for layer, mean in zip((model.flow.context_embedder, model.flow.y_embedder.mlp[2]), heard, strict=True):
+        layer.weight.zero_()
+        layer.bias.copy_(mean)
+    nn.init.xavier_uniform_(model.flow.y_embedder.mlp[0].weight)
+
+
 def teacher(minutes: float, batch: int) -> None:
     latents, read = zip(*map(load_encoded, KINDS), strict=True)
     torch.manual_seed(0)
     model = Velocity(text_encoder())
-    if (WEIGHTS / "flow.safetensors").exists():
-        model.flow.load_state_dict(load_file(WEIGHTS / "flow.safetensors"))
+    earlier = [WEIGHTS / name for name in ("teacher.safetensors", "flow.safetensors") if (WEIGHTS / name).exists()]
+    if earlier:
+        model.flow.load_state_dict(load_file(earlier[0]))
+        relearn_text(model, TextEncoder.from_state_dict(load_file(WEIGHTS / "text_encoder.safetensors")))
     nothing = read_nothing(model.text)
-    training = Training("teacher", model, 1.2e-3, 0.9995, minutes)
+    training = Training("teacher", model, 8e-4, 0.9995, minutes)
     for _ in training.steps():
         people = 2 if training.step % 3 == 2 else 1
         n = batch // people
@@ -491,15 +295,13 @@ def export() -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("stage", choices=("text", "read", "encode", "teacher", "pairs", "reflow", "export"))
+    parser.add_argument("stage", choices=("encode", "teacher", "pairs", "reflow", "export"))
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--batch", type=int, default=96)
-    parser.add_argument("--count", type=int, default=8000)
+    parser.add_argument("--count", type=int, default=10**6, help="people to encode, or to draw trajectories of")
     arguments = parser.parse_args()
     stages = {
-        "text": lambda: train_text(arguments.minutes),
-        "read": read_prompts,
-        "encode": encode,
+        "encode": lambda: encode(arguments.count),
         "teacher": lambda: teacher(arguments.minutes, arguments.batch),
         "pairs": lambda: pairs(arguments.count),
         "reflow": lambda: reflow(arguments.minutes, arguments.batch),

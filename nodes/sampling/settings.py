@@ -44,15 +44,6 @@ class AnchoredSamplerSettings(io.ComfyNode):
                     "if the scale is small. single_pass: on the way, in one trajectory. fully_anchored: as published "
                     "for 2-rectified flow. noise and unanchored: without the anchor, to compare.",
                 ),
-                io.Float.Input(
-                    "damping",
-                    default=DEFAULTS.damping,
-                    min=0.01,
-                    max=1.0,
-                    step=0.01,
-                    tooltip="How far fixed_point goes towards each new solution. 1 goes all the way.",
-                    **ADVANCED,
-                ),
                 io.Int.Input(
                     "views",
                     default=DEFAULTS.views,

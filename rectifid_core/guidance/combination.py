@@ -11,7 +11,7 @@ from ..images.views import views_or_none
 from ..scope import EVERYWHERE, GuidanceScope
 from .assignment import GroupTracker
 from .base import Guidance, Network, check_guidance
-from .identity import IdentityGuidance, RegionEnergy
+from .identity import COLOR_ITERATIONS, IdentityGuidance, RegionEnergy
 from .weighted_sum import GroupEnergy, NamedEnergy, Observe, Schedule, WeightedSum, seed_of
 
 
@@ -31,10 +31,13 @@ class CombinedGuidance:
         return {name: schedule.start for name, (_, schedule) in self.terms.items() if schedule.start >= iteration}
 
     @property
-    def steady_from(self) -> int:
-        """The iteration from which on the energy stays the same."""
-        changes = [schedule.start + getattr(each, "steady_from", 0) for each, schedule in self.terms.values()]
-        return max(changes + [int(schedule.end) for _, schedule in self.terms.values() if schedule.end < math.inf])
+    def changes(self) -> list[int]:
+        """The iterations at which the energy becomes another one."""
+        found: list[int] = []
+        for guidance, schedule in self.terms.values():
+            found += [schedule.start + change for change in [0, *getattr(guidance, "changes", [])]]
+            found += [int(schedule.end)] if schedule.end < math.inf else []
+        return found
 
     @property
     def networks(self) -> list[Network]:
@@ -74,7 +77,7 @@ class CombinedGuidance:
                     discriminator,
                     views_or_none(views, seeds[name]),
                     each.pixels,
-                    self.terms[name][1].start + each.steady_from,
+                    self.terms[name][1].start + COLOR_ITERATIONS if each.color_first else 0,
                 )
                 for name, each in group.items()
             }

@@ -20,7 +20,7 @@ from .tracking import Tracker, searches
 FACTOR = 100.0  # the paper's; with it a gradient is rarely shorter than the norm 1 to which it is clipped
 # Colour first: its weight, and for how many iterations.  A network that tells people apart pulls a face whose skin is
 # of another colour to one that only it takes for the same; the colour brings it to where the pull is right.
-COLOR_FACTOR, COLOR_ITERATIONS = 10_000.0, 6
+COLOR_FACTOR, COLOR_ITERATIONS = 10_000.0, 4
 PIXEL_FACTOR = 1000.0  # the paper's, for the mean absolute difference of the crops
 
 
@@ -151,9 +151,9 @@ class IdentityGuidance:
         return searches(self.discriminator, self.identity.query)
 
     @property
-    def steady_from(self) -> int:
-        """The iteration from which on the energy stays the same."""
-        return COLOR_ITERATIONS if self.color_first else 0
+    def changes(self) -> list[int]:
+        """The iterations, counted from its start, at which its energy becomes another one."""
+        return [COLOR_ITERATIONS] if self.color_first else []
 
     def energy(self, views: int = 4, seed: int = 0, start: int = 0) -> IdentityEnergy:
         """start: the first iteration in which it counts."""
@@ -164,5 +164,5 @@ class IdentityGuidance:
             detect_every=self.detect_every,
             pixels=self.pixels,
             mask=self.mask,
-            color_until=start + self.steady_from,
+            color_until=start + COLOR_ITERATIONS if self.color_first else 0,
         )

@@ -15,8 +15,8 @@ step means the same for a latent of any size (`batched.unit`), an iteration of a
     (4)  m <- b m + (1 - b) u,   m^ = m / (1 - b^n)
     (5)  d <- d - m^
     (6)  a, r <- 0.6 a, 0.6 r      where <u_n, u_(n-1)> < 0: it has turned back
-         a <- 1.1 a                else, where nothing was shortened
-         r <- min(1.1 r, r_0)      else
+         a <- 1.1 a                where it is above 0, and nothing was shortened
+         r <- min(1.1 r, r_0)      where it is above 0
 
 The radius r is what a trust region's is: far away, where h says where and not how far, all steps are c r long; near
 by, the step size a finds the curvature.  Where (5) comes to rest, h is zero: that is proved by (3).  That it does come
@@ -57,9 +57,10 @@ class Descent:
         self._number += 1
         self._momentum = MOMENTUM * self._momentum + (1 - MOMENTUM) * u  # (4)
         if self._before is not None:  # (6)
-            turned = dot(u, self._before) < 0
+            along = dot(u, self._before)  # 0 before a guidance begins to act
             whole = (share >= 1).all(dim=1)
-            self._size = self._size * torch.where(turned, SHORTER, torch.where(whole, LONGER, 1.0))
-            self._radius = (self._radius * torch.where(turned, SHORTER, LONGER)).clamp(max=RADIUS * self._c)
+            longer = torch.where(along > 0, LONGER, 1.0)
+            self._size = self._size * torch.where(along < 0, SHORTER, torch.where(whole, longer, 1.0))
+            self._radius = (self._radius * torch.where(along < 0, SHORTER, longer)).clamp(max=RADIUS * self._c)
         self._before = u
         return -self._momentum / (1 - MOMENTUM**self._number)  # (5)

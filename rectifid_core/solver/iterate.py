@@ -64,7 +64,7 @@ class Residuals:
         self._each: list[Tensor] = []
         self._weights = weights
         self._slopes: deque[Tensor] = deque(maxlen=MEMORY)
-        self._steepest: Tensor | None = None  # the first of each sample that was not 0
+        self._first_slope: Tensor | None = None  # of each sample, that is not 0
 
     def append(self, update: list[Tensor]) -> None:
         """update: one tensor ``(B, ...)`` for each window, or as many as there are."""
@@ -73,17 +73,22 @@ class Residuals:
             windows = [each / weight for each, weight in zip(update, self._weights, strict=True) if weight > 0]
             self._slopes.append(torch.stack(windows, dim=1).flatten(1))
             now = norm(self._slopes[-1])
-            self._steepest = now if self._steepest is None else self._steepest.where(self._steepest > 0, now)
+            self._first_slope = (
+                now if self._first_slope is None else self._first_slope.where(self._first_slope > 0, now)
+            )
 
     def _slope(self) -> Tensor:
+        """Over the first; 0 where there never was one."""
         slopes = torch.stack(list(self._slopes))  # (N, B, ...)
         squares = norm(slopes.flatten(0, 1)).square().view(slopes.shape[:2])
-        if len(slopes) < MEMORY:
-            return squares[-1].sqrt()
-        products = norm(slopes.sum(dim=0)).square() - squares.sum(dim=0)
-        falling = squares[MEMORY // 2 :].mean(dim=0) < squares[: MEMORY // 2].mean(dim=0) / 2
-        noiseless = (products.clamp(min=0) / (MEMORY * (MEMORY - 1))).sqrt()
-        return torch.where(falling, squares[-1].sqrt(), noiseless.minimum(squares[-1].sqrt()))
+        slope = squares[-1].sqrt()
+        if len(slopes) == MEMORY:
+            products = norm(slopes.sum(dim=0)).square() - squares.sum(dim=0)
+            falling = squares[MEMORY // 2 :].mean(dim=0) < squares[: MEMORY // 2].mean(dim=0) / 2
+            noiseless = (products.clamp(min=0) / (MEMORY * (MEMORY - 1))).sqrt()
+            slope = torch.where(falling, slope, noiseless.minimum(slope))
+        first = slope if self._first_slope is None else self._first_slope
+        return (slope / first).nan_to_num(0.0)
 
     def iterate(
         self,
@@ -110,7 +115,7 @@ class Residuals:
             observation.energy,
             observation.similarity,
             residual=recent[-1] if followed else unknown,
-            slope=(self._slope() / self._steepest).nan_to_num(0.0) if followed and self._slopes else unknown,
+            slope=self._slope() if followed and self._slopes else unknown,
             contraction=recent[-1] / recent[-2] if followed else unknown,
             diverging=growing[0] & growing[1] & growing[2] & (recent[-1] > first),
             found=torch.ones_like(unknown, dtype=torch.bool) if found is None else found,

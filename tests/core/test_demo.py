@@ -73,7 +73,7 @@ def test_two_people_share_a_background_and_a_light():
 
 @needs_weights
 def test_the_weights_are_small():
-    assert sum(file.stat().st_size for file in WEIGHTS.rglob("*.*")) <= 24e6
+    assert sum(file.stat().st_size for file in WEIGHTS.rglob("*.*")) <= 32e6
 
 
 @needs_weights

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 import transformers
@@ -20,11 +22,11 @@ def write_embedder(folder: Path, kind: str = "dinov2", side: int = 28, **saving)
     shape = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "patch_size": 7, "image_size": 56}
     if kind == "dinov3_vit":
         config = transformers.DINOv3ViTConfig(**shape, intermediate_size=64, num_register_tokens=2)
-        network = transformers.DINOv3ViTModel(config)
+        network = made(transformers.DINOv3ViTModel, config)
     elif kind == "dinov2_with_registers":
-        network = transformers.Dinov2WithRegistersModel(transformers.Dinov2WithRegistersConfig(**shape))
+        network = made(transformers.Dinov2WithRegistersModel, transformers.Dinov2WithRegistersConfig(**shape))
     else:
-        network = transformers.Dinov2Model(transformers.Dinov2Config(**shape))
+        network = made(transformers.Dinov2Model, transformers.Dinov2Config(**shape))
     scatter(network, seed=1).save_pretrained(folder, **saving)
     processor = transformers.BitImageProcessor(
         size={"shortest_edge": side + 4},
@@ -45,10 +47,10 @@ def write_detector(folder: Path, kind: str = "owlvit", side: int = 64, **saving)
     vision = {**shape, "image_size": side, "patch_size": side // 8}
     if kind == "owlv2":
         config = transformers.Owlv2Config(text_config=text, vision_config=vision, projection_dim=32)
-        network = transformers.Owlv2ForObjectDetection(config)
+        network = made(transformers.Owlv2ForObjectDetection, config)
     else:
         config = transformers.OwlViTConfig(text_config=text, vision_config=vision, projection_dim=32)
-        network = transformers.OwlViTForObjectDetection(config)
+        network = made(transformers.OwlViTForObjectDetection, config)
     scatter(network, seed=2).save_pretrained(folder, **saving)
     image_processor(kind, side).save_pretrained(folder)
     return network
@@ -59,6 +61,13 @@ def image_processor(kind: str, side: int = 64):
     if kind == "owlv2":
         return transformers.Owlv2ImageProcessor(size=size)
     return transformers.OwlViTImageProcessor(size=size, crop_size=size)
+
+
+def made(kind: Callable[[Any], nn.Module], config: Any) -> nn.Module:
+    """A network whose first weights, of which `scatter` leaves a part, do not depend on what was drawn before."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return kind(config)
 
 
 def scatter(network: nn.Module, seed: int) -> nn.Module:

@@ -86,7 +86,9 @@ class RunMonitor:
 
     def _at_rest(self, iterate: Iterate) -> bool:
         """Whether a fixed point is reached, and the energy is to stay what it is."""
-        return iterate.number >= getattr(self._guidance, "steady_from", 0) and settled(iterate)
+        changes = getattr(self._guidance, "changes", [])
+        waits = any(iterate.number < change < self._settings["iterations"] for change in changes)
+        return not waits and settled(iterate)
 
     def _nothing_to_guide(self, unguided: Iterate) -> bool:
         """Whether what is to be guided is in none of the pictures; ValueError if that is to be an error."""

@@ -15,13 +15,12 @@ from .sampler import KEEP, SCALE_UNITS
 class SamplerSettings:
     """The values of *Sampler Settings*; these are what the samplers use without that node.
 
-    update_rule: one of `RULES`; damping: in (0, 1], for those that have it; last_offset: of `solve`.
+    update_rule: one of `RULES`; last_offset: of `solve`.
     views: in how many ways the recogniser looks at a picture, 0 or more.
     gradient, keep, family, scale_unit, candidates: as `GuidedSampler` takes them; preview: as `Progress` does.
     """
 
     update_rule: str = next(iter(RULES))
-    damping: float = 0.5
     views: int = 4
     gradient: str = GRADIENTS[0]
     last_offset: bool = True

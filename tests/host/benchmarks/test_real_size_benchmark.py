@@ -52,12 +52,12 @@ def test_the_full_gradient_takes_more_memory_and_fewer_operations(tiny):
     assert "not_run" in full and "seconds" not in full
 
 
-def test_the_memory_of_a_card_decides_the_gradient_of_auto(tiny):
-    small, large = tiny(gradient="auto", card=0.0), tiny(gradient="auto", card=24.0)
+def test_the_memory_of_a_card_decides_the_exact_gradient(tiny):
+    small, large = tiny(gradient="exact", card=0.0), tiny(gradient="exact", card=24.0)
     assert (small["setting"], large["setting"]) == ("checkpointed", "full")
     assert small["peak_bytes"] < large["peak_bytes"]
-    key = {"model": "tiny", "side": 64, "dtype": "fp32", "vae": "KL", "gradient": "auto", "card": 24.0}
-    assert "| KL | auto: full (24 GiB) |" in real_sizes.table([{**key, **large}])
+    key = {"model": "tiny", "side": 64, "dtype": "fp32", "vae": "KL", "gradient": "exact", "card": 24.0}
+    assert "| KL | exact: full (24 GiB) |" in real_sizes.table([{**key, **large}])
 
 
 def test_what_does_not_fit_is_recorded_and_not_run(tiny, monkeypatch):

@@ -135,4 +135,4 @@ def test_a_rescaled_cfg_keeps_its_value(loud):
         loud.guide(**{"model": model, "cfg": 3.0, "iterations": 1, **changes})
         latents.append(loud.iterates[0].latent)
     torch.testing.assert_close(latents[0], latents[1], atol=2e-5, rtol=0)
-    assert (latents[0] - latents[2]).abs().max() > 2e-4
+    assert (latents[0] - latents[2]).abs().max() > 5e-5

@@ -13,10 +13,11 @@ from tests.helpers.places import needs_weights
 class TestTogether:
     def test_the_identity_says_which_picture_is_the_best(self, run, sample, job, load_clip_vision):
         colour = run("ColorGuidance", image=plain(0.9, 0.1, 0.1)).result[0]
+        plainly = run("IdentityGuidance", identity=job.identity, color_first=False).result[0]
         style = run("StyleGuidance", clip_vision=load_clip_vision(), image=pictures()).result[0]
-        (both,) = run("CombineGuidance", guidance_1=colour, guidance_2=style, guidance_3=job.identity).result
+        (both,) = run("CombineGuidance", guidance_1=colour, guidance_2=style, guidance_3=plainly).result
         report = sample(guidance=both, iterations=4).result[2]
-        single = sample(guidance=job.identity, iterations=4).result[2]
+        single = sample(guidance=plainly, iterations=4).result[2]
         assert report.similarity[0] == single.similarity[0] and report.similarity[-1] != single.similarity[-1]
         assert len(report.settings["discriminators"]) == 2
         one, two, three = (report.terms[f"guidance_{number}"]["similarity"] for number in (1, 2, 3))

@@ -35,7 +35,7 @@ class TestStyle:
         changes = {"image_size": 28} if config is not DINO else {}
         clip_vision = load_clip_vision(config, **changes)
         (guidance,) = run("StyleGuidance", clip_vision=clip_vision, image=pictures(), features=features).result
-        report = sample(guidance=guidance, iterations=4).result[2]
+        report = sample(guidance=guidance, update_rule="accumulated", iterations=4).result[2]
         assert report.similarity[-1][0] > report.similarity[0][0] + 1e-4
         assert report.energy[0][0] > 0
 

@@ -57,7 +57,7 @@ def test_newer_hosts_fold_away_what_few_need_and_find_nodes_by_other_words(nodes
         for name, node in nodes.items()
     }
     knows = "advanced" in inspect.signature(io.Int.Input).parameters
-    assert folded["AnchoredSamplerSettings"] == (["damping", "scale_unit", "family", "preview"] if knows else [])
+    assert folded["AnchoredSamplerSettings"] == (["scale_unit", "family", "preview"] if knows else [])
     for name, node in nodes.items():
         aliases = set(getattr(node.GET_SCHEMA(), "search_aliases", None) or ())
         assert knows == ("rectifid" in aliases), name

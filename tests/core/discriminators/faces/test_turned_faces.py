@@ -65,13 +65,13 @@ def test_the_sampler_pays_for_one_look(real, monkeypatch):
     assert len(calls) - once == 4 * once
 
 
-@pytest.mark.parametrize("quarters", range(4))
+@pytest.mark.parametrize("quarters", [0, 1])
 def test_a_small_face_in_a_large_photograph_is_found(real, quarters):
     """A face of 81 of 8000 pixels, of which the detector sees 6 in the whole picture; also on its side."""
     face = portrait("image_z_image_turbo-1")
     small = F.interpolate(face[None], scale_factor=0.6, mode="bilinear", antialias=True)[0]
-    photo = torch.full((3, 4000, 8000), 0.5)
-    photo[:, 2500:2740, 5900:6140] = small
+    photo = torch.full((3, 1500, 8000), 0.5)
+    photo[:, 900:1140, 5900:6140] = small
     photo = photo.rot90(quarters, (1, 2))
     assert not [each for each in real.locate(photo[None])[0] if each.score >= real.threshold]
     assert embedding(real, photo) @ embedding(real, small) > 0.9

@@ -148,3 +148,13 @@ class TestFolders:
     def change_config(self, folder, **changes):
         config = json.loads((folder / "config.json").read_text())
         (folder / "config.json").write_text(json.dumps(config | changes))
+
+
+@pytest.mark.parametrize("write", [subject_folders.write_embedder, subject_folders.write_detector])
+def test_the_networks_of_tests_are_the_same_whatever_was_drawn_before(tmp_path, write):
+    networks = []
+    for seed in (1, 2):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            networks.append(write(tmp_path / str(seed)).state_dict())
+    assert all(torch.equal(networks[0][name], networks[1][name]) for name in networks[0])
