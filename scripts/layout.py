@@ -24,7 +24,7 @@ FRAME, BADGE = 18, 28  # around them, and the name of the pack below
 SHOWN = {  # what a node shows beyond its widgets, once it has run
     "SaveImage": 200,
     "PreviewImage": 200,
-    "LoadImage": 230,
+    "LoadImage": 340,
     "AnchoredRectifiedSampler": 335,
     "SamplerCustomAdvanced": 335,
     "EncodeReferenceIdentity": 225,

@@ -12,7 +12,7 @@ const HEIGHT = 104
 const COLORS = ["#4fc3f7", "#ffb74d", "#81c784", "#f06292", "#ba68c8", "#fff176", "#90a4ae", "#a1887f"]
 
 const STYLE = `
-.rectifid-run { position: relative; display: flex; flex-direction: column; gap: 2px; box-sizing: border-box;
+.rectifid-run { position: relative; pointer-events: auto; display: flex; flex-direction: column; gap: 2px; box-sizing: border-box;
   width: 100%; height: ${HEIGHT}px; max-height: ${HEIGHT}px; padding: 2px 4px; font: 12px sans-serif; color: var(--input-text, #ddd); overflow: hidden; }
 .rectifid-run svg { flex: 1; min-height: 0; width: 100%; background: var(--comfy-input-bg, #222); border-radius: 4px; }
 .rectifid-run .words { min-height: 16px; white-space: nowrap; overflow: hidden; text-overflow: ellipsis; }
