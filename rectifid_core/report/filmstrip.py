@@ -36,10 +36,12 @@ def chosen(report: Report, every: int) -> list[int]:
 def filmstrip(report: Report, every: int) -> np.ndarray:
     """The pictures of a report, a row for each sample of the batch, under their numbers and similarities.
 
-    ``(H, W, 3)`` uint8; ValueError for a report without pictures.
+    ``(H, W, 3)`` uint8; of a report without pictures, as of denoise 0, a page that says so.
     """
     if not report.pictures:
-        raise ValueError("This report has no pictures: nothing was drawn.")
+        page = Image.new("RGB", (220, _HEAD), "white")
+        ImageDraw.Draw(page).text((2, 3), "nothing was drawn", fill="black", font=ImageFont.load_default(size=13))
+        return np.asarray(page)
     columns = chosen(report, every)
     rows, height, width, _ = report.pictures[0].shape
     page = Image.new("RGB", (len(columns) * (width + _GAP) - _GAP, rows * (height + _HEAD + _GAP) - _GAP), "white")

@@ -31,6 +31,10 @@ def shown(monkeypatch):
     import server
 
     texts = []
-    instance = SimpleNamespace(send_progress_text=lambda text, node_id: texts.append((text, node_id)))
+    instance = SimpleNamespace(
+        send_progress_text=lambda text, node_id: texts.append((text, node_id)),
+        send_sync=lambda *_: None,
+        client_id=None,
+    )
     monkeypatch.setattr(server.PromptServer, "instance", instance, raising=False)
     return texts
