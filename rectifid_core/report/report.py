@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from ..solver.solve import Iterate
+from ..solver.best import Best
+from ..solver.iterate import Iterate
+from ..solver.state import RunState
 
 MEASURES = ("energy", "similarity", "residual", "contraction", "diverging", "found")
 TERM_MEASURES = ("energy", "similarity", "found")
@@ -26,7 +28,11 @@ class Report:
     pictures: what each iterate looked like, as the caller keeps it, see `filmstrip.small`; or none.
     settled: whether the run ended since it had come to rest.
     warnings: what went wrong on the way.
+    state, best: where the run stands and the best of it, on the CPU, once it is over; a run can go on from there.
     """
+
+    state: RunState | None = None
+    best: Best | None = None
 
     def __init__(self, settings: dict[str, Any]) -> None:
         self.settings = settings
@@ -44,6 +50,17 @@ class Report:
         self.settled = False
         self.warnings: list[str] = []
         self._clock = time.perf_counter()
+
+    def continued(self, settings: dict[str, Any]) -> Report:
+        """The report of a run that goes on from `state`, which has this one's iterates, too."""
+        assert self.state is not None
+        report, count = Report(settings), sum(number < self.state.number for number in self.number)
+        for measure in ("number", "predicted", "seconds", "pictures", *MEASURES):
+            setattr(report, measure, getattr(self, measure)[:count])
+        report.terms = {
+            name: {measure: values[:count] for measure, values in term.items()} for name, term in self.terms.items()
+        }
+        return report
 
     def append(self, iterate: Iterate) -> None:
         for measure in MEASURES:

@@ -66,6 +66,14 @@ class Residuals:
         self._slopes: deque[Tensor] = deque(maxlen=MEMORY)
         self._first_slope: Tensor | None = None  # of each sample, that is not 0
 
+    def to(self, device: torch.device | str) -> Residuals:
+        """A copy, on that device."""
+        moved = Residuals(self._weights)
+        moved._each = [each.to(device) for each in self._each]
+        moved._slopes.extend(slope.to(device) for slope in self._slopes)
+        moved._first_slope = None if self._first_slope is None else self._first_slope.to(device)
+        return moved
+
     def append(self, update: list[Tensor]) -> None:
         """update: one tensor ``(B, ...)`` for each window, or as many as there are."""
         self._each.append(norm(torch.stack(update, dim=1)))

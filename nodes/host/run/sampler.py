@@ -27,6 +27,7 @@ from ....rectifid_core.solver.candidates import draw, foresee, nearest, shuffled
 from ....rectifid_core.solver.iterate import Iterate
 from ....rectifid_core.solver.rules import RULES, SinglePass
 from ....rectifid_core.solver.solve import solve
+from ....rectifid_core.solver.state import RunState
 from ..flows.family import AUTO, STRAIGHT_FAMILIES, family_of, flow_of, sigmas_of
 from ..flows.flow import Denoiser
 from ..gradient.autograd import attribute, differentiable, normal
@@ -80,6 +81,9 @@ class Observer(Protocol):
     def on_warning(self, message: str) -> None:
         """The run ends early, with what it has."""
 
+    def on_end(self, state: RunState, best: Best) -> None:
+        """Where the run stands now, on the CPU; for `GuidedSampler`'s ``earlier``."""
+
 
 class GuidedSampler(comfy.samplers.Sampler):
     """A SAMPLER of the host, for any of its guiders; it keeps nothing of a run, and may serve several.
@@ -92,6 +96,7 @@ class GuidedSampler(comfy.samplers.Sampler):
         `UpdateRule.scale_for`; "published" takes it as it is.
     gradient: one of `GRADIENTS`; "auto" takes the rule's own, which is exact for a model that is no straight flow;
         "conditional" is exact under a guider that is not plain cfg.
+    earlier: where another run stands, and the best of it; this one goes on from there, whatever its noise is.
     foreseen: only foresees the unguided picture, for one evaluation of a flow's model; with ``iterations=0``.
     candidates: so many unguided pictures are foreseen, and each sample starts from the noise of the nearest one.
     settings: the others of the solver.
@@ -114,6 +119,7 @@ class GuidedSampler(comfy.samplers.Sampler):
         family: str = AUTO,
         gradient: str = GRADIENTS[0],
         candidates: int = 1,
+        earlier: tuple[RunState, Best] | None = None,
         foreseen: bool = False,
         **settings: Any,
     ):
@@ -130,7 +136,7 @@ class GuidedSampler(comfy.samplers.Sampler):
         self._family = family
         self._rule = RULES[settings["rule"]]
         self._gradient = STRAIGHT.name if self._rule is SinglePass else gradient  # which has no other
-        self._candidates, self._foreseen = candidates, foreseen
+        self._candidates, self._earlier, self._foreseen = candidates, earlier, foreseen
         self._settings = settings
         self._guided = settings["iterations"] > 0
 
@@ -175,7 +181,7 @@ class GuidedSampler(comfy.samplers.Sampler):
         self, family: str, decoder: nn.Module, hosted: Callable[..., Tensor], noise: Tensor, seed: int
     ) -> tuple[Tensor, dict[str, Any]]:
         """The noise that each sample starts from, and which of the candidates it is, for the report."""
-        if not self._guided or self._candidates == 1:
+        if not self._guided or self._candidates == 1 or self._earlier:
             return noise, {}
 
         def look(number: int, to_end: bool) -> Iterate:
@@ -237,19 +243,26 @@ class GuidedSampler(comfy.samplers.Sampler):
         )
         asked = self._asked(family, decoder, model, x, sigmas, extra_args)
         if self._foreseen:
-            return self._watched(iter([foresee(*asked)]), observer).latent
+            return self._watched(iter([foresee(*asked)]), observer, Best()).latent
+        state, best = (each.to(x.device) for each in self._earlier) if self._earlier else (RunState(), Best())
         iterates = solve(
             *asked,
             scale=self._scale_for(x),
             gradient=gradient,
             loss_scale=LOSS_SCALE if torch.float16 in self._computed_in(network) else 1.0,
+            state=state,
             **self._settings,
         )
-        return self._watched(iterates, observer).latent
+        latent = self._watched(iterates, observer, best).latent
+        observer.on_end(state.to("cpu"), best.to("cpu"))
+        return latent
 
-    def _watched(self, iterates: Iterator[Iterate], observer: Observer) -> Best | Iterate:
-        """What is kept of the iterates; a network that gives nan later on does not cost what there is by then."""
-        best, kept = Best(), None
+    def _watched(self, iterates: Iterator[Iterate], observer: Observer, best: Best) -> Best | Iterate:
+        """What is kept of the iterates; a network that gives nan later on does not cost what there is by then.
+
+        best: of the run so far, which is kept up to date.
+        """
+        kept = None
         try:
             for iterate in iterates:
                 best.update(iterate)
