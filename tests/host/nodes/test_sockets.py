@@ -20,7 +20,14 @@ def sockets(nodes, pack):
 
 
 def test_junk_is_refused_by_the_name_of_its_socket(sockets, run):
-    assert {socket.id for _, socket, _ in sockets} >= {"model", "vae", "positive", "latent_image", "report", "clip_vision"}
+    assert {socket.id for _, socket, _ in sockets} >= {
+        "model",
+        "vae",
+        "positive",
+        "latent_image",
+        "report",
+        "clip_vision",
+    }
     for name, socket, kind in sockets:
         for junk in JUNK:
             if kind.holds(junk) or (junk is None and socket.optional):
