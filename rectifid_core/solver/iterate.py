@@ -79,6 +79,7 @@ class Residuals:
         self._each.append(norm(torch.stack(update, dim=1)))
         if self._weights is not None:
             windows = [each / weight for each, weight in zip(update, self._weights, strict=True) if weight > 0]
+            windows = windows or [torch.zeros_like(update[0])]  # at scale 0 it rests from the start
             self._slopes.append(torch.stack(windows, dim=1).flatten(1))
             now = norm(self._slopes[-1])
             self._first_slope = (

@@ -12,7 +12,7 @@ from ....rectifid_core.guidance.combination import CombinedGuidance
 from ....rectifid_core.report.filmstrip import small
 from ....rectifid_core.report.report import Report
 from ....rectifid_core.solver.best import Best
-from ....rectifid_core.solver.convergence import settled
+from ....rectifid_core.solver.convergence import PATIENCE, settled
 from ....rectifid_core.solver.iterate import Iterate
 from ....rectifid_core.solver.state import RunState
 from .progress import Progress
@@ -78,6 +78,13 @@ class RunMonitor:
             self._finish()
         return ends
 
+    def on_stuck(self, samples: list[int], again: bool) -> None:
+        logging.warning("RectifID: %s hardly more alike after %d iterations", _pictures(samples), PATIENCE)
+        if again:
+            self.report.restarts += 1
+        else:
+            self.report.stuck = samples
+
     def on_end(self, state: RunState, best: Best) -> None:
         self.report.state, self.report.best = state, best
 
@@ -124,6 +131,12 @@ def _without(found: Tensor, name: str) -> str:
     return (
         f"What {name} is to guide is not in {_which(found)}; the others are guided without it. Ask in the prompt for "
         "as many people or things as there are identities. With a mask, it counts only where the mask is."
+    )
+
+
+def _pictures(samples: list[int]) -> str:
+    return (
+        f"pictures {', '.join(map(str, samples))} of the batch are" if len(samples) > 1 else f"picture {samples[0]} is"
     )
 
 

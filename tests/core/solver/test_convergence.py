@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from rectifid_core.solver.batched import norm
-from rectifid_core.solver.convergence import settled
+from rectifid_core.solver.convergence import ALIKE, PATIENCE, settled, stuck
 from rectifid_core.solver.solve import solve
 from tests.helpers.worlds import SIZE, MinimalFlow, QuadraticEnergy, covariance, flat_image, normal
 
@@ -46,3 +46,31 @@ def test_it_has_not_settled_while_one_sample_moves():
     assert settled(iterate)
     iterate.slope[1] = 1.0
     assert not settled(iterate)
+
+
+@pytest.mark.parametrize(
+    ("first", "now", "said"),
+    [
+        (0.2, 0.1, True),
+        (0.2, 0.27, True),
+        (0.2, 0.29, False),
+        (-0.5, -0.3, False),
+        (ALIKE, ALIKE, False),
+        (0.45, 0.49, True),
+        (float("nan"), float("nan"), False),
+    ],
+)
+def test_a_sample_is_stuck_where_it_is_unlike_and_hardly_comes_nearer(first, now, said):
+    iterates = run(rule="anchored", iterations=PATIENCE)
+    for iterate, similarity in ((iterates[0], first), (iterates[-1], now)):
+        iterate.similarity[:] = torch.tensor([similarity, 0.9])
+    assert stuck(iterates[0], iterates[-1]).tolist() == [said, False]
+    iterates[-1].found[0] = False
+    assert not stuck(iterates[0], iterates[-1]).any()
+
+
+@pytest.mark.parametrize("rule", ["anchored", "fixed_point"])
+def test_at_scale_0_it_rests_from_the_start(rule):
+    iterates = run(rule=rule, scale=0.0, iterations=2)
+    assert all(settled(iterate) for iterate in iterates[:-1])
+    assert torch.equal(iterates[0].latent, iterates[-1].latent)
