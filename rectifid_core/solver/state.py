@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from copy import copy
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -37,9 +38,10 @@ class RunState:
         if self.begun:
             self._check(kind, z0, weights)
             self.rule.weights, self.rule.scale, self.rule.damping = weights, scale, damping
+            self.residuals.weights = weights if kind.settles else None
         else:
             self.path = Path(z0, [torch.zeros_like(z0) for _ in weights])
-            self.rule = kind(weights, scale, damping)
+            self.rule = cast(TrajectoryRule, kind(weights, scale, damping))  # what is none draws without iterations
             self.residuals = Residuals(weights if kind.settles else None)
 
     def _check(self, kind: type[UpdateRule], z0: Tensor, weights: list[float]) -> None:

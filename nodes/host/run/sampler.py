@@ -240,7 +240,8 @@ class GuidedSampler(comfy.samplers.Sampler):
         asked = self._asked(family, decoder, model, x, sigmas, extra_args)
         if self._foreseen:
             return watched(iter([foresee(*asked)]), observer, Best(), self._keep, waits=True, restarts=False).latent
-        state, best = (each.to(x.device) for each in self._earlier) if self._earlier else (RunState(), Best())
+        state, best = self._earlier or (RunState(), Best())
+        state, best = state.to(x.device), best.to(x.device)
         iterates = solve(
             *asked,
             scale=self._scale_for(x),
