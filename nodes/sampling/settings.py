@@ -111,8 +111,8 @@ class AnchoredSamplerSettings(io.ComfyNode):
                     default=DEFAULTS.restarts,
                     min=0,
                     max=8,
-                    tooltip="How often a picture that is hardly more alike after five iterations starts again, from "
-                    "another noise. The report says when one is stuck.",
+                    tooltip="How often a picture that is stuck after ten iterations, where it is not alike, starts "
+                    "again, from another noise. Without, the report says that it is.",
                 ),
             ],
             outputs=[Settings.Output(display_name="settings", tooltip="For the settings input of either sampler.")],

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from ..solver.best import Best
-from ..solver.convergence import PATIENCE
 from ..solver.iterate import Iterate
 from ..solver.state import RunState
 
@@ -29,7 +28,7 @@ class Report:
     terms: by name, for each energy of a sum, its energy, similarity and found, as above.
     pictures: what each iterate looked like, as the caller keeps it, see `filmstrip.small`; or none.
     settled: whether the run ended since it had come to rest.
-    stuck: the samples that hardly came nearer in its first iterations; restarts: how often some began again for that.
+    stuck: the samples that stayed unlike, see `convergence.stuck`; restarts: how often some began again for that.
     warnings: what went wrong on the way.
     state, best: where the run stands and the best of it, on the CPU, once it is over; a run can go on from there.
     """
@@ -124,10 +123,7 @@ class Report:
         if not all(found):
             line += f"; lost sight of it in {found.count(False)} of {len(found)} pictures"
         if sample in self.stuck:
-            line += (
-                f"; stuck: hardly more alike after {PATIENCE} iterations; try another seed, or candidates and restarts "
-                "in Sampler Settings"
-            )
+            line += "; stuck where it is not alike: try another seed, or candidates and restarts in Sampler Settings"
         if any(row[sample] for row in self.diverging):
             line += "; was diverging: lower the guidance scale (or the damping)"
         return line

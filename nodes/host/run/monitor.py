@@ -79,7 +79,7 @@ class RunMonitor:
         return ends
 
     def on_stuck(self, samples: list[int], again: bool) -> None:
-        logging.warning("RectifID: %s hardly more alike after %d iterations", _pictures(samples), PATIENCE)
+        logging.warning("RectifID: after %d iterations %s stuck where it is not alike", PATIENCE, _pictures(samples))
         if again:
             self.report.restarts += 1
         else:

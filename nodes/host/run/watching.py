@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor
 
 from ....rectifid_core.solver.best import Best
@@ -26,7 +27,7 @@ class Observer(Protocol):
         ...
 
     def on_stuck(self, samples: list[int], again: bool) -> None:
-        """These hardly come nearer, see `convergence.stuck`; again: they begin again from another noise."""
+        """These stay unlike, see `convergence.stuck`; again: they begin again from another noise."""
 
     def on_warning(self, message: str) -> None:
         """The run ends early, with what it has."""
@@ -52,14 +53,14 @@ def watched(
     waits: a guidance is still to begin, so that none of the samples is called stuck.
     restarts: raise StuckError for those that are.
     """
-    kept = first = None
+    kept, similarity = None, []
     try:
         for iterate in iterates:
             best.update(iterate)
             kept = best if keep == "best" else iterate
-            first = iterate if iterate.number == 0 else first
-            if first is not None and iterate.number == PATIENCE and not (waits or iterate.predicted):
-                samples = stuck(first, iterate)
+            similarity.append(iterate.similarity.where(iterate.found, torch.nan))
+            if len(similarity) == PATIENCE + 1 == iterate.number + 1 and not (waits or iterate.predicted):
+                samples = stuck(similarity)
                 if samples.any():
                     observer.on_stuck(samples.nonzero().flatten().tolist(), restarts)
                     if restarts:

@@ -92,4 +92,4 @@ def test_it_says_which_sample_is_stuck_and_what_to_do():
     made = report()
     made.stuck = [1]
     first, second = made.text().splitlines()[1:]
-    assert "stuck" not in first and "stuck: hardly more alike after 5 iterations; try another seed" in second
+    assert "stuck" not in first and "stuck where it is not alike: try another seed" in second
