@@ -24,30 +24,21 @@ from .environment import BASE, ROOT, link_pack
 from .workflow import model_files, to_prompt
 
 WORKFLOWS = WORKFLOW.parent
-CUSTOM_SAMPLING = WORKFLOWS / "custom_sampling.json"
-SAVE_AND_REUSE = WORKFLOWS / "save_and_reuse_identity.json"
+CUSTOM_SAMPLING = WORKFLOWS / "12 Custom sampling.json"
+SAVE_AND_REUSE = WORKFLOWS / "11 Remember a person.json"
+TEMPLATES = sorted(WORKFLOWS.glob("*.json"))
 # Of these no picture can be shown that their models made: those are too large for the machine that this is run on.
-DRAWN = [WORKFLOWS / "face_identity.json", WORKFLOWS / "subject_identity.json"]
+DRAWN = TEMPLATES[1:3]
 # Of each flow family's workflow the way from noise to picture is shown, with the embedded model's portrait.
-FAMILIES = [
-    WORKFLOWS / f"{name}.json"
-    for name in "perflow_sd15 perflow_sdxl instaflow sd_turbo flux_schnell z_image_turbo sd35_turbo flux2_klein".split()
-]
+FAMILIES = [path for path in TEMPLATES if "13" <= path.stem[:2] <= "20"]
 # The same for the compositions that need files; those on the embedded model show what they draw.
-COMPOSITIONS = [
-    WORKFLOWS / f"{name}.json" for name in "controlnet lora attention_patch redux_style model_merge".split()
-]
-DEMONSTRATIONS = [
-    WORKFLOWS / f"{name}.json"
-    for name in (
-        "two_people regional_prompts inpaint_identity img2img_identity seed_batch prompt_batch upscale_second_pass"
-    ).split()
-]
+COMPOSITIONS = [path for path in TEMPLATES if path.stem[:2] >= "21"]
+DEMONSTRATIONS = [path for path in TEMPLATES if "04" <= path.stem[:2] <= "10"]
 
 SHOWN = [  # of these, on the README's page, row by row
-    {"two_people": "Two people, each under a mask"},
-    {"inpaint_identity": "Only the face drawn anew", "regional_prompts": "A prompt for each half"},
-    {"img2img_identity": "From a picture, which keeps its composition"},
+    {"04 Two people in one picture": "Two people, each under a mask"},
+    {"05 Inpaint a face": "Only the face drawn anew", "07 A prompt for each half": "A prompt for each half"},
+    {"06 Image to image": "From a picture, which keeps its composition"},
 ]
 
 
