@@ -89,6 +89,28 @@ def z_image(**where: Any) -> nn.Module:
     )
 
 
+def flux_schnell(**where: Any) -> nn.Module:
+    from comfy.ldm.flux.model import Flux
+
+    return Flux(
+        in_channels=16,
+        out_channels=16,
+        patch_size=2,
+        vec_in_dim=768,
+        context_in_dim=4096,
+        hidden_size=3072,
+        mlp_ratio=4.0,
+        num_heads=24,
+        depth=19,
+        depth_single_blocks=38,
+        axes_dim=[16, 56, 56],
+        theta=10_000,
+        qkv_bias=True,
+        guidance_embed=False,
+        **where,
+    )
+
+
 SD15 = unet(
     num_res_blocks=[2] * 4,
     channel_mult=[1, 2, 4, 4],
@@ -115,6 +137,7 @@ MODELS = {
     "sdxl": Model(SDXL, 1024, 4, 2.0, 4, (77, 2048), 1280, target=16),
     "sd3_medium": Model(mmdit(24, 4096, 2048, 192), 1024, 4, 2.0, 16, (154, 4096), 2048),
     "z_image": Model(z_image, 1024, 8, 1.0, 16, (128, 2560), target=24),
+    "flux_schnell": Model(flux_schnell, 1024, 4, 1.0, 16, (256, 4096), 768),
 }
 
 

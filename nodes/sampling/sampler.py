@@ -12,6 +12,9 @@ from torch import Tensor
 
 from ...rectifid_core.guidance.base import Guidance as AnyGuidance
 from ...rectifid_core.guidance.base import NoGuidance, check_guidance
+from ...rectifid_core.report.report import Report as AnyReport
+from ...rectifid_core.solver.best import Best
+from ...rectifid_core.solver.state import RunState
 from ..host.run.monitor import IF_MISSING, RunMonitor
 from ..host.run.sampler import GuidedSampler, sample
 from ..host.run.settings import SamplerSettings
@@ -40,6 +43,12 @@ class AnchoredRectifiedSampler(io.ComfyNode):
                 io.Conditioning.Input("negative", tooltip="What it is not to show; unused at cfg 1."),
                 io.Latent.Input("latent_image", tooltip="The latent to start from; an empty one for a new picture."),
                 *_sockets(),
+                Report.Input(
+                    "continue_from",
+                    optional=True,
+                    tooltip="The report of another sampler: goes on where that one ended, for so many iterations more. "
+                    "The other inputs as there.",
+                ),
                 io.Int.Input(
                     "seed",
                     default=0,
@@ -101,15 +110,17 @@ class AnchoredRectifiedSampler(io.ComfyNode):
         denoise,
         guidance=None,
         settings=None,
+        continue_from=None,
         **widgets,
     ) -> io.NodeOutput:
         drawn = {"seed": seed, "steps": steps, "cfg": cfg, "scheduler": scheduler, "denoise": denoise}
         guidance, chosen = _guided(guidance, settings, widgets)
-        run = RunMonitor(guidance, {**drawn, **chosen})
+        earlier = _earlier(continue_from)
+        run = RunMonitor(guidance, {**drawn, **chosen}, continue_from)
         if denoise == 0:
             (picture,) = host_nodes.VAEDecode().decode(vae, latent_image)
             return io.NodeOutput(latent_image, picture, run.report, ui=_shown(cls, picture, run.report.text()))
-        sampler = _sampler(vae, guidance, lambda: run, **chosen)
+        sampler = _sampler(vae, guidance, lambda: run, earlier=earlier, **chosen)
         latent = sample(model, positive, negative, latent_image, sampler, **drawn)
         picture = run.image.movedim(1, -1).cpu()
         shown = _shown(cls, picture, run.text()) | {"rectifid": [run.shown()]}
@@ -135,6 +146,18 @@ class AnchoredSampler(io.ComfyNode):
         guidance, chosen = _guided(guidance, settings, widgets)
         # each run begins anew: one sampler may serve several nodes, and a node several times
         return io.NodeOutput(_sampler(vae, guidance, lambda: RunMonitor(guidance, chosen), **chosen))
+
+
+def _earlier(report: AnyReport | None) -> tuple[RunState, Best] | None:
+    """Where the run of the report stands; ValueError for one that cannot go on."""
+    if report is None:
+        return None
+    if report.state is None or not report.state.begun or report.best is None:
+        raise ValueError(
+            "continue_from: this run cannot go on, since it drew nothing, or in a single pass. Connect the report of "
+            "one with iterations, by another update rule (Sampler Settings)."
+        )
+    return report.state, report.best
 
 
 def _shown(cls: type[io.ComfyNode], picture: Tensor, text: str) -> dict:

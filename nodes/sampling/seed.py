@@ -13,8 +13,9 @@ from ...rectifid_core.guidance.base import NoGuidance, check_guidance
 from ...rectifid_core.solver.best import Best
 from ...rectifid_core.solver.iterate import Iterate
 from ..host.run.progress import Progress
-from ..host.run.sampler import GuidedSampler, Observer, sample
+from ..host.run.sampler import GuidedSampler, sample
 from ..host.run.settings import SamplerSettings
+from ..host.run.watching import Observer
 from ..schema import search_aliases
 from ..types import Guidance, Settings
 

@@ -8,8 +8,9 @@ from ...rectifid_core.solver.rules import RULES
 from ..host.flows.family import AUTO, FAMILIES
 from ..host.gradient.memory import GRADIENTS
 from ..host.run.progress import PREVIEWS
-from ..host.run.sampler import KEEP, SCALE_UNITS
+from ..host.run.sampler import SCALE_UNITS
 from ..host.run.settings import CUSTOM, PRESETS, SamplerSettings, preset
+from ..host.run.watching import KEEP
 from ..schema import ADVANCED, search_aliases
 from ..types import Settings
 
@@ -104,6 +105,14 @@ class AnchoredSamplerSettings(io.ComfyNode):
                     max=64,
                     tooltip="Foresees so many unguided pictures, and starts from the one most like the reference. 8 "
                     "makes a failed likeness rare, for the time of a few iterations.",
+                ),
+                io.Int.Input(
+                    "restarts",
+                    default=DEFAULTS.restarts,
+                    min=0,
+                    max=8,
+                    tooltip="How often a picture that is stuck after ten iterations, where it is not alike, starts "
+                    "again, from another noise. Without, the report says that it is.",
                 ),
             ],
             outputs=[Settings.Output(display_name="settings", tooltip="For the settings input of either sampler.")],

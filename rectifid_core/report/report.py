@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 import time
+from copy import copy
 from typing import Any
 
 import numpy as np
 
-from ..solver.solve import Iterate
+from ..solver.best import Best
+from ..solver.iterate import Iterate
+from ..solver.state import RunState
 
 MEASURES = ("energy", "similarity", "residual", "contraction", "diverging", "found")
 TERM_MEASURES = ("energy", "similarity", "found")
@@ -25,8 +28,13 @@ class Report:
     terms: by name, for each energy of a sum, its energy, similarity and found, as above.
     pictures: what each iterate looked like, as the caller keeps it, see `filmstrip.small`; or none.
     settled: whether the run ended since it had come to rest.
+    stuck: the samples that stayed unlike, see `convergence.stuck`; restarts: how often some began again for that.
     warnings: what went wrong on the way.
+    state, best: where the run stands and the best of it, on the CPU, once it is over; a run can go on from there.
     """
+
+    state: RunState | None = None
+    best: Best | None = None
 
     def __init__(self, settings: dict[str, Any]) -> None:
         self.settings = settings
@@ -42,10 +50,32 @@ class Report:
         self.terms: dict[str, dict[str, list[list]]] = {}
         self.pictures: list[np.ndarray] = []
         self.settled = False
+        self.stuck: list[int] = []
+        self.restarts = 0
         self.warnings: list[str] = []
         self._clock = time.perf_counter()
 
+    def continued(self, settings: dict[str, Any]) -> Report:
+        """The report of a run that goes on from `state`, which has this one's iterates, too."""
+        assert self.state is not None
+        report = Report(settings)
+        vars(report).update({name: copy(value) for name, value in vars(self).items() if isinstance(value, list | dict)})
+        report.settings, report.restarts = settings, self.restarts
+        report._cut(self.state.number)
+        return report
+
+    def _cut(self, number: int) -> None:
+        """Forgets the iterates from this number on."""
+        count = sum(each < number for each in self.number)
+        for measure in ("number", "predicted", "seconds", "pictures", *MEASURES):
+            setattr(self, measure, getattr(self, measure)[:count])
+        self.terms = {
+            name: {measure: values[:count] for measure, values in term.items()} for name, term in self.terms.items()
+        }
+
     def append(self, iterate: Iterate) -> None:
+        """An iterate that was there already, of a run that begins again or goes on, takes the place of all since."""
+        self._cut(iterate.number)
         for measure in MEASURES:
             getattr(self, measure).append(getattr(iterate, measure).tolist())
         for name, seen in iterate.terms.items():
@@ -68,6 +98,8 @@ class Report:
         count = f"{self.number[-1]} iterations"
         if self.settled:
             count = f"settled after {self.number[-1]} of {self.settings['iterations']} iterations,"
+        if self.restarts:
+            count += f" after {self.restarts} restart{'s' if self.restarts > 1 else ''} from another noise,"
         lines = [f"{count} in {sum(self.seconds):.1f} s"]
         for sample in range(len(self.similarity[0])):
             lines.append(f"sample {sample}: {self._line(sample)}")
@@ -90,6 +122,8 @@ class Report:
         )
         if not all(found):
             line += f"; lost sight of it in {found.count(False)} of {len(found)} pictures"
+        if sample in self.stuck:
+            line += "; stuck where it is not alike: try another seed, or candidates and restarts in Sampler Settings"
         if any(row[sample] for row in self.diverging):
             line += "; was diverging: lower the guidance scale (or the damping)"
         return line

@@ -26,6 +26,12 @@ class Best:
     number: Tensor | None = None
     _rank: Tensor
 
+    def to(self, device: torch.device | str) -> Best:
+        """A copy, on that device."""
+        moved = Best()
+        vars(moved).update({name: value.to(device) for name, value in vars(self).items()})
+        return moved
+
     def update(self, iterate: Iterate) -> None:
         if iterate.predicted:
             return

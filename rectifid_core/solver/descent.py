@@ -28,6 +28,8 @@ best.
 
 from __future__ import annotations
 
+from copy import copy
+
 import torch
 from torch import Tensor
 
@@ -44,6 +46,14 @@ class Descent:
         self._c = c
         self._number = 0
         self._before: Tensor | None = None
+
+    def to(self, device: torch.device | str) -> Descent:
+        """A copy, with what it remembers on that device."""
+        moved = copy(self)
+        if self._before is not None:
+            moved._before, moved._momentum = self._before.to(device), self._momentum.to(device)
+            moved._size, moved._radius = self._size.to(device), self._radius.to(device)
+        return moved
 
     def __call__(self, h: Tensor) -> Tensor:
         """The change of the offsets, shaped as ``h``, ``(B, K, ...)``."""

@@ -62,15 +62,24 @@ class Residuals:
 
     def __init__(self, weights: list[float] | None = None) -> None:
         self._each: list[Tensor] = []
-        self._weights = weights
+        self.weights = weights
         self._slopes: deque[Tensor] = deque(maxlen=MEMORY)
         self._first_slope: Tensor | None = None  # of each sample, that is not 0
+
+    def to(self, device: torch.device | str) -> Residuals:
+        """A copy, on that device."""
+        moved = Residuals(self.weights)
+        moved._each = [each.to(device) for each in self._each]
+        moved._slopes.extend(slope.to(device) for slope in self._slopes)
+        moved._first_slope = None if self._first_slope is None else self._first_slope.to(device)
+        return moved
 
     def append(self, update: list[Tensor]) -> None:
         """update: one tensor ``(B, ...)`` for each window, or as many as there are."""
         self._each.append(norm(torch.stack(update, dim=1)))
-        if self._weights is not None:
-            windows = [each / weight for each, weight in zip(update, self._weights, strict=True) if weight > 0]
+        if self.weights is not None:
+            windows = [each / weight for each, weight in zip(update, self.weights, strict=True) if weight > 0]
+            windows = windows or [torch.zeros_like(update[0])]  # at scale 0 it rests from the start
             self._slopes.append(torch.stack(windows, dim=1).flatten(1))
             now = norm(self._slopes[-1])
             self._first_slope = (

@@ -6,6 +6,7 @@ Equation numbers are those of `solve`.  A new rule is a class here and a line in
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from copy import copy
 from dataclasses import dataclass, replace
 from typing import ClassVar, cast
 
@@ -21,14 +22,27 @@ ANCHORED_SCALE = 30.0  # s for a latent of the published size at guidance scale 
 
 @dataclass(frozen=True)
 class Path:
-    """What a trajectory follows from: z_(k+1) = F_k(z_k) + d_k, from z_0 on.
+    """What a trajectory of a flow follows from: z_(k+1) = F_k(z_k) + d_k, from z_0 on.
 
     z0: ``(B, ...)``; offsets: d_0 ... d_(K-1), each shaped like it.
+    ends: z_1 ... z_K, where the rule says where the windows end, see `PinnedFlow`; the offsets are 0 then.
     """
 
-    flow: Flow
     z0: Tensor
     offsets: list[Tensor]
+    ends: list[Tensor] | None = None
+
+    def along(self, flow: Flow) -> Flow:
+        """The flow that the trajectory runs through."""
+        return flow if self.ends is None else PinnedFlow(flow, self.ends)
+
+    def pinned(self, ends: list[Tensor]) -> Path:
+        """The path whose windows have these ends, z_1 ... z_K."""
+        return Path(self.z0, [torch.zeros_like(end) for end in ends], ends)
+
+    def to(self, device: torch.device | str) -> Path:
+        ends = None if self.ends is None else [end.to(device) for end in self.ends]
+        return Path(self.z0.to(device), [offset.to(device) for offset in self.offsets], ends)
 
 
 class UpdateRule(ABC):
@@ -66,11 +80,15 @@ class UpdateRule(ABC):
 class TrajectoryRule(UpdateRule):
     """A rule that sees a whole trajectory before it moves it."""
 
+    def to(self, device: torch.device | str) -> TrajectoryRule:
+        """A copy, with what it remembers on that device."""
+        return copy(self)
+
     @abstractmethod
-    def update(self, path: Path, states: list[Tensor], g: list[Tensor]) -> tuple[Path, list[Tensor]]:
+    def update(self, flow: Flow, path: Path, states: list[Tensor], g: list[Tensor]) -> tuple[Path, list[Tensor]]:
         """The next path, and the update of each window, whose norm is the residual.
 
-        states: z_0 ... z_K of the trajectory along ``path``; g: g_0 ... g_K, clipped if so chosen.
+        states: z_0 ... z_K of the trajectory of ``flow`` along ``path``; g: g_0 ... g_K, clipped if so chosen.
         """
 
     def _steps(self, g: list[Tensor]) -> list[Tensor]:
@@ -96,7 +114,12 @@ class Anchored(TrajectoryRule):
         super().__init__(weights, scale, damping)
         self._descend: Descent | None = None
 
-    def update(self, path, states, g):
+    def to(self, device: torch.device | str) -> Anchored:
+        moved = copy(self)
+        moved._descend = None if self._descend is None else self._descend.to(device)
+        return moved
+
+    def update(self, flow, path, states, g):
         distance = torch.stack(self._distance(path, g), dim=1)
         if self._descend is None:
             self._descend = Descent(unit(path.z0))
@@ -113,7 +136,7 @@ class Accumulated(TrajectoryRule):
 
     name, clips = "accumulated", True
 
-    def update(self, path, states, g):
+    def update(self, flow, path, states, g):
         update = self._steps(g)
         return replace(path, offsets=[d + step for d, step in zip(path.offsets, update, strict=True)]), update
 
@@ -123,7 +146,7 @@ class FixedPoint(TrajectoryRule):
 
     name, settles = "fixed_point", True
 
-    def update(self, path, states, g):
+    def update(self, flow, path, states, g):
         update = self._distance(path, g)
         return replace(path, offsets=[d + self.damping * f for d, f in zip(path.offsets, update, strict=True)]), update
 
@@ -151,9 +174,9 @@ class FullyAnchored(TrajectoryRule):
         if not last_offset:
             raise ValueError("'fully_anchored' changes the image by the last offset alone; switch it on")
 
-    def update(self, path, states, g):
+    def update(self, flow, path, states, g):
         update = self._steps(g)
-        return pinned(path, [end + step for end, step in zip(states[1:], update, strict=True)]), update
+        return path.pinned([end + step for end, step in zip(states[1:], update, strict=True)]), update
 
 
 class Noise(TrajectoryRule):
@@ -165,7 +188,7 @@ class Noise(TrajectoryRule):
     def check(cls, flow: Flow, last_offset: bool) -> None:
         pass
 
-    def update(self, path, states, g):
+    def update(self, flow, path, states, g):
         update = -self.scale * g[0]
         return replace(path, z0=path.z0 + update), [update]
 
@@ -184,13 +207,12 @@ class Unanchored(TrajectoryRule):
             )
 
     @torch.no_grad()
-    def update(self, path, states, g):
-        flow = cast(EndVelocityFlow, path.flow)  # `check` has seen to it
-        ends = [states[0]]
+    def update(self, flow, path, states, g):
+        ends, readable = [states[0]], cast(EndVelocityFlow, flow)  # `check` has seen to it
         for k, step in enumerate(self._steps(g)):
-            ends.append(ends[k] + flow.end_displacement(k, states[k + 1]) + step)
+            ends.append(ends[k] + readable.end_displacement(k, states[k + 1]) + step)
         update = [end - state for end, state in zip(ends[1:], states[1:], strict=True)]
-        return pinned(path, ends[1:]), update
+        return path.pinned(ends[1:]), update
 
 
 class PinnedFlow:
@@ -211,15 +233,6 @@ class PinnedFlow:
 
     def weight(self, k: int) -> float:
         return self.flow.weight(k)
-
-    def end_displacement(self, k: int, z: Tensor) -> Tensor:
-        return cast(EndVelocityFlow, self.flow).end_displacement(k, z)
-
-
-def pinned(path: Path, ends: list[Tensor]) -> Path:
-    """The path whose windows have these ends, z_1 ... z_K."""
-    flow = path.flow.flow if isinstance(path.flow, PinnedFlow) else path.flow
-    return Path(PinnedFlow(flow, ends), path.z0, [torch.zeros_like(end) for end in ends])
 
 
 RULES: dict[str, type[UpdateRule]] = {

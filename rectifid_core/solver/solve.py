@@ -35,8 +35,9 @@ from ..interfaces import Decoder, Energy, Flow, PredictingFlow
 from .batched import clipped
 from .gradient import GRADIENTS, Gradient, LossScaling
 from .iterate import Iterate, Residuals
-from .rules import RULES, Path, SinglePass, TrajectoryRule, UpdateRule
+from .rules import RULES, SinglePass, UpdateRule
 from .single_pass import single_pass
+from .state import RunState
 from .trajectory import observe, run_flow
 
 
@@ -54,6 +55,7 @@ def solve(
     last_offset: bool = True,
     clip: bool | None = None,
     loss_scale: float = 1.0,
+    state: RunState | None = None,
 ) -> Iterator[Iterate]:
     """Guide ``flow`` from the noise ``z0``, ``(B, ...)``; yields ``iterations + 1`` iterates.
 
@@ -68,6 +70,8 @@ def solve(
     clip: None clips the gradients of the rules that are published so, see `UpdateRule.clips`.
     loss_scale: >= 1, by which the energy is multiplied for the backward, for networks in float16 (1024 is usual); where
         the gradient overflows, it is halved for the rest of the run and the iterate repeated.  Does not change g_k.
+    state: where the run stands, which is kept up to date in it.  From one that another run has filled this one goes on,
+        for ``iterations`` more: as that one would have, if nothing else is changed.  Not for `single_pass`.
 
     Samples never mix.  The last iterate costs no gradient; with ``iterations=0`` autograd is not used at all.
     What happens between iterates (progress, interrupt, stopping) is the caller's, and so is leaving inference mode.
@@ -83,9 +87,12 @@ def solve(
     weights = [scale * flow.weight(k) for k in range(len(flow))]  # s w_k
     if not last_offset:
         weights[-1] = 0.0
-    z0, residuals = z0.detach(), Residuals(weights if kind.settles else None)
+    z0 = z0.detach()
 
     if issubclass(kind, SinglePass) and iterations:  # (6)
+        if state is not None and state.begun:
+            raise ValueError("'single_pass' draws one trajectory and cannot go on; choose another update rule")
+        residuals = Residuals()
         straight = cast(PredictingFlow, flow)  # `SinglePass.check` has seen to it
         for number, step in enumerate(
             single_pass(straight, decode, energy, z0, weights, iterations, differentiate, clips=clips, last=last_offset)
@@ -102,22 +109,24 @@ def solve(
             )
         return
 
-    path = Path(flow, z0, [torch.zeros_like(z0) for _ in weights])
-    if issubclass(kind, TrajectoryRule):
-        update_rule = kind(weights, scale, damping)
-        for number in range(iterations):
-            # (1), (2)
-            states, image, observation, g = differentiate(path.flow, decode, energy, path.z0, path.offsets, number)
-            if clips:
-                g = [clipped(g_k) for g_k in g]
-            path, update = update_rule.update(path, states, g)
-            residuals.append(update)
-            yield residuals.iterate(number, states[-1], image, observation, followed=True)
+    state = RunState() if state is None else state
+    state.begin(kind, z0, weights, scale, damping)
+    last = state.number + iterations
+    while state.number < last:
+        # (1), (2)
+        number, path = state.number, state.path
+        states, image, observation, g = differentiate(path.along(flow), decode, energy, path.z0, path.offsets, number)
+        if clips:
+            g = [clipped(g_k) for g_k in g]
+        state.path, update = state.rule.update(flow, path, states, g)
+        state.residuals.append(update)
+        state.number += 1
+        yield state.residuals.iterate(number, states[-1], image, observation, followed=True)
 
     with torch.no_grad():
-        states = run_flow(path.flow, path.z0, path.offsets)
-        image, observation = observe(decode, energy, states, iterations)
-    yield residuals.iterate(iterations, states[-1], image, observation, followed=False)
+        states = run_flow(state.path.along(flow), state.path.z0, state.path.offsets)
+        image, observation = observe(decode, energy, states, last)
+    yield state.residuals.iterate(last, states[-1], image, observation, followed=False)
 
 
 def _check_settings(flow, rule, damping, iterations, gradient, last_offset, loss_scale) -> type[UpdateRule]:

@@ -79,7 +79,7 @@ class Job:
         self.identity = pack("rectifid_core.guidance.identity").IdentityGuidance(identity, self.discriminator)
         self.guidance = self.identity
         self._sampler = pack("nodes.host.run.sampler")
-        self.iterates = []
+        self.iterates, self.stuck = [], []
 
     def ksampler(self, model=None, **changes):
         """The latent of the host's KSampler."""
@@ -135,3 +135,12 @@ class JobObserver:
         self.job.iterates.append(iterate)
         self.job.kept = kept
         return bool(self.also and self.also(iterate, kept))
+
+    def on_stuck(self, samples, again):
+        self.job.stuck.append((samples, again))
+
+    def on_warning(self, message):
+        self.job.warning = message
+
+    def on_end(self, state, best):
+        self.job.ended = state, best

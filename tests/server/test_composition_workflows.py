@@ -100,7 +100,7 @@ STANDS_FOR = {
 )
 def test_with_small_models_it_is_guided(server, object_info, name, family):
     """Of two checkpoints that are merged, both are the same one here."""
-    prompt = prompt_of(name, object_info, 2)
+    prompt = prompt_of(name, object_info, 8)
     kinds = {node: entry["class_type"] for node, entry in prompt.items()}
     for entry in prompt.values():
         if entry["class_type"] == "LoraLoaderModelOnly":
@@ -114,6 +114,7 @@ def test_with_small_models_it_is_guided(server, object_info, name, family):
     (sampler,) = (node for node, kind in kinds.items() if kind == SAMPLER)
     climbs, outputs = run(server, prompt)
     similarity = [each for (each,) in climbs[sampler]]
-    assert len(similarity) == 3 and max(similarity[1:]) > similarity[0]
+    print(similarity)
+    assert len(similarity) == 9 and max(similarity[1:]) > similarity[0]
     assert f"family: {family}" in outputs[sampler]["text"][0]
     assert len([output for output in outputs.values() if output.get("images")]) >= 2

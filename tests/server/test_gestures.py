@@ -40,10 +40,20 @@ def seeds():
 
 @pytest.fixture
 def start(editor, weights):
-    """`start(seed, iterations)`: opens the quickstart and presses Run."""
+    """`start(seed, iterations)`: opens the quickstart, gives it a rule that never settles, and presses Run."""
 
     def begin(seed, iterations):
         editor.load(WORKFLOW)
+        editor.page.evaluate(
+            """sampler => {
+                const settings = LiteGraph.createNode("AnchoredSamplerSettings")
+                settings.pos = [0, 1400]
+                app.graph.add(settings)
+                settings.connect(0, app.graph.nodes.find(({type}) => type === sampler), "settings")
+            }""",
+            SAMPLER,
+        )
+        editor.set("AnchoredSamplerSettings", "preset", "as published")
         editor.set(SAMPLER, "seed", seed)
         editor.set(SAMPLER, "iterations", iterations)
         editor.page.get_by_test_id("queue-button").click()

@@ -12,8 +12,9 @@ from ....rectifid_core.guidance.combination import CombinedGuidance
 from ....rectifid_core.report.filmstrip import small
 from ....rectifid_core.report.report import Report
 from ....rectifid_core.solver.best import Best
-from ....rectifid_core.solver.convergence import settled
+from ....rectifid_core.solver.convergence import PATIENCE, settled
 from ....rectifid_core.solver.iterate import Iterate
+from ....rectifid_core.solver.state import RunState
 from .progress import Progress
 
 IF_MISSING = ("error", "unguided")
@@ -25,18 +26,21 @@ class RunMonitor:
     settings: the widgets' values, by name, for the report; iterations, stop_at_similarity and if_missing are heeded.
     report: grows with each iterate.
     image: what the run would return by now, ``(B, 3, H, W)`` in [0, 1].
+    earlier: the report of a run that this one goes on from, for so many iterations more.
 
     Raises ValueError for a guidance that would start after the last iteration.
     """
 
     image: Tensor
 
-    def __init__(self, guidance: Guidance, settings: dict[str, Any]):
+    def __init__(self, guidance: Guidance, settings: dict[str, Any], earlier: Report | None = None):
         self._guidance = guidance
         self._discriminators = guidance.networks
-        self._settings = settings
-        self.report = Report({"discriminators": {each.name: each.digest for each in self._discriminators}, **settings})
-        iterations = settings["iterations"]
+        self._first = 0 if earlier is None or earlier.state is None else earlier.state.number
+        iterations = self._first + settings["iterations"]
+        self._settings = settings = {**settings, "iterations": iterations}
+        facts = {"discriminators": {each.name: each.digest for each in self._discriminators}, **settings}
+        self.report = Report(facts) if earlier is None else earlier.continued(facts)
         if isinstance(guidance, CombinedGuidance) and iterations > 0 and (late := guidance.starting_from(iterations)):
             message = "; ".join(_too_late(name, start, iterations) for name, start in late.items())
             if len(late) == len(guidance.terms):
@@ -45,7 +49,7 @@ class RunMonitor:
 
     def on_start(self, facts: dict[str, Any]) -> None:
         self.report.settings.update(facts)
-        self._progress = Progress(self._settings["iterations"] + 1, self._settings["preview"])
+        self._progress = Progress(self._settings["iterations"] - self._first + 1, self._settings["preview"])
 
     def shown(self) -> dict[str, Any]:
         """What the node shows of the run when it is over, see `Live.data`."""
@@ -60,7 +64,7 @@ class RunMonitor:
         self.image = kept.image
         last = iterate.number == self._settings["iterations"]
         name = f"iteration {iterate.number} of {self._settings['iterations']}"
-        self._progress.show(iterate, iterate.number, name, picture=self.image if last else iterate.image)
+        self._progress.show(iterate, iterate.number - self._first, name, picture=self.image if last else iterate.image)
         enough = self._settings["stop_at_similarity"]
         ends = (
             last
@@ -73,6 +77,16 @@ class RunMonitor:
         if ends:
             self._finish()
         return ends
+
+    def on_stuck(self, samples: list[int], again: bool) -> None:
+        logging.warning("RectifID: after %d iterations %s stuck where it is not alike", PATIENCE, _pictures(samples))
+        if again:
+            self.report.restarts += 1
+        else:
+            self.report.stuck = samples
+
+    def on_end(self, state: RunState, best: Best) -> None:
+        self.report.state, self.report.best = state, best
 
     def on_warning(self, message: str) -> None:
         logging.warning("RectifID: %s", message)
@@ -117,6 +131,12 @@ def _without(found: Tensor, name: str) -> str:
     return (
         f"What {name} is to guide is not in {_which(found)}; the others are guided without it. Ask in the prompt for "
         "as many people or things as there are identities. With a mask, it counts only where the mask is."
+    )
+
+
+def _pictures(samples: list[int]) -> str:
+    return (
+        f"pictures {', '.join(map(str, samples))} of the batch are" if len(samples) > 1 else f"picture {samples[0]} is"
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import comfy.sample
 import comfy.samplers
@@ -22,11 +22,14 @@ from torch import Tensor, nn
 
 from ....rectifid_core.guidance.base import Guidance, Network
 from ....rectifid_core.interfaces import Energy, Flow
+from ....rectifid_core.solver.batched import expand_like
 from ....rectifid_core.solver.best import Best
 from ....rectifid_core.solver.candidates import draw, foresee, nearest, shuffled
+from ....rectifid_core.solver.convergence import PATIENCE
 from ....rectifid_core.solver.iterate import Iterate
 from ....rectifid_core.solver.rules import RULES, SinglePass
 from ....rectifid_core.solver.solve import solve
+from ....rectifid_core.solver.state import RunState
 from ..flows.family import AUTO, STRAIGHT_FAMILIES, family_of, flow_of, sigmas_of
 from ..flows.flow import Denoiser
 from ..gradient.autograd import attribute, differentiable, normal
@@ -54,10 +57,10 @@ from ..gradient.model import (
 )
 from ..gradient.operands import CloneInferenceOperands
 from ..networks.discriminators import fully_loaded
+from .watching import KEEP, Observer, StuckError, watched
 
 LOSS_SCALE = 1024.0  # for float16, at first
 SCALE_UNITS = ("latent", "published")
-KEEP = ("best", "last")
 _RATIOS = ("downscale_ratio_spacial", "downscale_ratio_temporal")  # newer hosts put them into an empty latent
 
 _TOO_LITTLE_MEMORY = (
@@ -65,20 +68,6 @@ _TOO_LITTLE_MEMORY = (
     "the batch smaller, or choose fewer views, cfg 1, or a smaller file of the model (fp8, GGUF); close other programs "
     "that use the graphics card."
 )
-
-
-class Observer(Protocol):
-    """Who watches a run; it may raise, which ends the run, too."""
-
-    def on_start(self, facts: dict[str, Any]) -> None:
-        """facts: what is known now, by name: model, family, seed, steps, gradient."""
-
-    def on_iterate(self, iterate: Iterate, kept: Best | Iterate) -> bool:
-        """Whether to stop here; ``kept`` is what the run would return by now."""
-        ...
-
-    def on_warning(self, message: str) -> None:
-        """The run ends early, with what it has."""
 
 
 class GuidedSampler(comfy.samplers.Sampler):
@@ -92,6 +81,8 @@ class GuidedSampler(comfy.samplers.Sampler):
         `UpdateRule.scale_for`; "published" takes it as it is.
     gradient: one of `GRADIENTS`; "auto" takes the rule's own, which is exact for a model that is no straight flow;
         "conditional" is exact under a guider that is not plain cfg.
+    restarts: how often samples that are stuck, see `convergence.stuck`, begin again from another noise.
+    earlier: where another run stands, and the best of it; this one goes on from there, whatever its noise is.
     foreseen: only foresees the unguided picture, for one evaluation of a flow's model; with ``iterations=0``.
     candidates: so many unguided pictures are foreseen, and each sample starts from the noise of the nearest one.
     settings: the others of the solver.
@@ -114,6 +105,8 @@ class GuidedSampler(comfy.samplers.Sampler):
         family: str = AUTO,
         gradient: str = GRADIENTS[0],
         candidates: int = 1,
+        restarts: int = 0,
+        earlier: tuple[RunState, Best] | None = None,
         foreseen: bool = False,
         **settings: Any,
     ):
@@ -130,7 +123,8 @@ class GuidedSampler(comfy.samplers.Sampler):
         self._family = family
         self._rule = RULES[settings["rule"]]
         self._gradient = STRAIGHT.name if self._rule is SinglePass else gradient  # which has no other
-        self._candidates, self._foreseen = candidates, foreseen
+        self._candidates, self._restarts = candidates, 0 if earlier else restarts
+        self._earlier, self._foreseen = earlier, foreseen
         self._settings = settings
         self._guided = settings["iterations"] > 0
 
@@ -163,8 +157,15 @@ class GuidedSampler(comfy.samplers.Sampler):
                     arguments = (guider, sigmas, extra_args, callback, noise, latent_image, denoise_mask, disable_pbar)
                     return comfy.samplers.KSAMPLER(run).sample(*arguments)
 
-                noise, chosen = self._nearest(family, decoder, hosted, noise, extra_args.get("seed") or 0)
-                return hosted(partial(self._run, family, decoder, gradient, chosen), noise)
+                seed, given = extra_args.get("seed") or 0, noise
+                noise, chosen = self._nearest(family, decoder, hosted, noise, seed)
+                for left in reversed(range(1, self._restarts + 1)):
+                    try:
+                        return hosted(partial(self._run, family, decoder, gradient, chosen, True), noise)
+                    except StuckError as stuck:
+                        other = shuffled(given, seed, self._candidates + self._restarts - left)
+                        noise = torch.where(expand_like(stuck.samples, noise), other, noise)
+                return hosted(partial(self._run, family, decoder, gradient, chosen, False), noise)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -175,7 +176,7 @@ class GuidedSampler(comfy.samplers.Sampler):
         self, family: str, decoder: nn.Module, hosted: Callable[..., Tensor], noise: Tensor, seed: int
     ) -> tuple[Tensor, dict[str, Any]]:
         """The noise that each sample starts from, and which of the candidates it is, for the report."""
-        if not self._guided or self._candidates == 1:
+        if not self._guided or self._candidates == 1 or self._earlier:
             return noise, {}
 
         def look(number: int, to_end: bool) -> Iterate:
@@ -214,6 +215,7 @@ class GuidedSampler(comfy.samplers.Sampler):
         decoder: nn.Module,
         gradient: OutOfMemoryFallback,
         chosen: dict[str, Any],
+        restarts: bool,
         model: comfy.samplers.KSamplerX0Inpaint,
         x: Tensor,
         sigmas: Tensor,
@@ -237,31 +239,21 @@ class GuidedSampler(comfy.samplers.Sampler):
         )
         asked = self._asked(family, decoder, model, x, sigmas, extra_args)
         if self._foreseen:
-            return self._watched(iter([foresee(*asked)]), observer).latent
+            return watched(iter([foresee(*asked)]), observer, Best(), self._keep, waits=True, restarts=False).latent
+        state, best = self._earlier or (RunState(), Best())
+        state, best = state.to(x.device), best.to(x.device)
         iterates = solve(
             *asked,
             scale=self._scale_for(x),
             gradient=gradient,
             loss_scale=LOSS_SCALE if torch.float16 in self._computed_in(network) else 1.0,
+            state=state,
             **self._settings,
         )
-        return self._watched(iterates, observer).latent
-
-    def _watched(self, iterates: Iterator[Iterate], observer: Observer) -> Best | Iterate:
-        """What is kept of the iterates; a network that gives nan later on does not cost what there is by then."""
-        best, kept = Best(), None
-        try:
-            for iterate in iterates:
-                best.update(iterate)
-                kept = best if self._keep == "best" else iterate
-                if observer.on_iterate(iterate, kept):
-                    break
-        except FloatingPointError as error:
-            if kept is not best:
-                raise
-            observer.on_warning(f"{error}. The best picture before that is returned.")
-        assert kept is not None, "a run has at least one iterate"
-        return kept
+        waits = any(change > PATIENCE for change in getattr(self._guidance, "changes", []))
+        latent = watched(iterates, observer, best, self._keep, waits=waits, restarts=restarts).latent
+        observer.on_end(state.to("cpu"), best.to("cpu"))
+        return latent
 
     @contextmanager
     def _ready(

@@ -8,7 +8,8 @@ from ....rectifid_core.solver.rules import RULES
 from ..flows.family import AUTO
 from ..gradient.memory import GRADIENTS
 from .progress import PREVIEWS
-from .sampler import KEEP, SCALE_UNITS
+from .sampler import SCALE_UNITS
+from .watching import KEEP
 
 
 @dataclass(frozen=True)
@@ -17,7 +18,8 @@ class SamplerSettings:
 
     update_rule: one of `RULES`; last_offset: of `solve`.
     views: in how many ways the recogniser looks at a picture, 0 or more.
-    gradient, keep, family, scale_unit, candidates: as `GuidedSampler` takes them; preview: as `Progress` does.
+    gradient, keep, family, scale_unit, candidates, restarts: as `GuidedSampler` takes them;
+    preview: as `Progress` does.
     """
 
     update_rule: str = next(iter(RULES))
@@ -29,13 +31,14 @@ class SamplerSettings:
     family: str = AUTO
     preview: str = PREVIEWS[0]
     candidates: int = 1
+    restarts: int = 0
 
 
 CUSTOM = "custom"
 PRESETS = {
     "balanced": SamplerSettings(),
     "fast (single pass)": SamplerSettings(update_rule="single_pass"),
-    "best": SamplerSettings(views=8, candidates=8),
+    "best": SamplerSettings(views=8, candidates=8, restarts=2),
     "as published": SamplerSettings("accumulated", views=0, gradient="full", scale_unit="published", keep="last"),
 }
 OF_THE_MACHINE = ("family", "preview")  # what no preset decides

@@ -75,3 +75,21 @@ def test_the_plot_draws_reports_of_any_length():
     for picture in pictures:
         assert picture.dtype == np.uint8 and picture.shape == (750, 750, 3)
         assert 0.01 < (picture < 200).any(axis=2).mean() < 0.5  # ink
+
+
+def test_a_run_that_begins_again_takes_the_place_of_what_was():
+    made = report()
+    made.restarts, again = 1, report(iterations=2)
+    for iterate in solve(
+        CurvedFlow(), torch.sigmoid, CurvedEnergy(), normal(2, 3, 4, 4, seed=9), scale=0.5, iterations=2
+    ):
+        made.append(iterate)
+    assert made.number == again.number and made.similarity != again.similarity
+    assert "2 iterations after 1 restart from another noise, in" in made.text()
+
+
+def test_it_says_which_sample_is_stuck_and_what_to_do():
+    made = report()
+    made.stuck = [1]
+    first, second = made.text().splitlines()[1:]
+    assert "stuck" not in first and "stuck where it is not alike: try another seed" in second

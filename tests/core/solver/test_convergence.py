@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from rectifid_core.solver.batched import norm
-from rectifid_core.solver.convergence import settled
+from rectifid_core.solver.convergence import PATIENCE, settled, stuck
 from rectifid_core.solver.solve import solve
 from tests.helpers.worlds import SIZE, MinimalFlow, QuadraticEnergy, covariance, flat_image, normal
 
@@ -46,3 +46,28 @@ def test_it_has_not_settled_while_one_sample_moves():
     assert settled(iterate)
     iterate.slope[1] = 1.0
     assert not settled(iterate)
+
+
+@pytest.mark.parametrize(
+    ("rises", "said"),
+    [
+        ([0.1] * 11, True),
+        ([-0.2, 0.1, 0.2, 0.3, 0.5, 0.5, 0.6, 0.66, 0.7, 0.73, 0.75], True),
+        ([-0.2, 0.1, 0.2, 0.3, 0.5, 0.6, 0.7, 0.8, 0.85, 0.88, 0.9], False),
+        ([0.9] * 11, False),
+        ([0.05 * n for n in range(11)], False),
+        ([0.8 - 0.05 * n for n in range(11)], True),
+        ([float("nan")] * 11, False),
+    ],
+    ids=["flat", "flattens low", "arrives", "alike from the start", "slow but steady", "falls", "none"],
+)
+def test_a_sample_is_stuck_where_it_flattens_out_unlike(rises, said):
+    assert len(rises) == PATIENCE + 1
+    assert stuck([torch.tensor([each, 0.3 + 0.06 * n]) for n, each in enumerate(rises)]).tolist() == [said, False]
+
+
+@pytest.mark.parametrize("rule", ["anchored", "fixed_point"])
+def test_at_scale_0_it_rests_from_the_start(rule):
+    iterates = run(rule=rule, scale=0.0, iterations=2)
+    assert all(settled(iterate) for iterate in iterates[:-1])
+    assert torch.equal(iterates[0].latent, iterates[-1].latent)

@@ -7,7 +7,7 @@ import itertools
 import pytest
 import torch
 
-from rectifid_core.solver.rules import RULES, FullyAnchored, Path, pinned
+from rectifid_core.solver.rules import RULES, FullyAnchored, Path
 from rectifid_core.solver.solve import solve
 from tests.helpers.worlds import CurvedEnergy, CurvedFlow, normal
 
@@ -64,16 +64,16 @@ def test_a_trajectory_ends_where_the_rule_put_it(rule, gradient):
 
 def test_a_pinned_flow_has_the_jacobian_of_the_flow():
     flow, ends = CurvedFlow(), list(normal(4, *Z0.shape, seed=3))
-    path = pinned(pinned(Path(flow, Z0, [torch.zeros_like(Z0)] * 4), ends), ends)
-    assert path.flow.flow is flow, "pinning twice pins the flow itself"
+    pinned = Path(Z0, [torch.zeros_like(Z0)] * 4).pinned(ends).pinned(ends).along(flow)
+    assert pinned.flow is flow, "pinning twice pins the flow itself"
     z = Z0.clone().requires_grad_()
-    end = path.flow.step(1, z)
+    end = pinned.step(1, z)
     assert torch.equal(end, ends[1])
     (pinned_gradient,) = torch.autograd.grad(end.cos().sum(), z)
     (gradient,) = torch.autograd.grad((flow.step(1, z) - flow.step(1, z).detach() + ends[1]).cos().sum(), z)
     torch.testing.assert_close(pinned_gradient, gradient)
     with torch.no_grad():
-        assert path.flow.step(1, z) is ends[1]
+        assert pinned.step(1, z) is ends[1]
 
 
 def test_the_registry_holds_the_rules_by_name_the_default_first():

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from rectifid_core.guidance.weighted_sum import NamedEnergy, Schedule, WeightedSum
 from rectifid_core.scope import GuidanceScope
 from rectifid_core.solver.gradient import GRADIENTS, WindowedGradient, full
-from rectifid_core.solver.rules import RULES, Path, pinned
+from rectifid_core.solver.rules import RULES, Path
 from rectifid_core.solver.solve import solve
 from tests.helpers.properties import examples
 from tests.helpers.worlds import CurvedEnergy, CurvedFlow, normal
@@ -60,15 +60,16 @@ def test_a_sample_is_guided_as_in_a_run_of_its_own(rule, flow, batch, seed, **se
 def test_a_pinned_flow_ends_where_it_is_told_with_the_jacobian_of_the_flow(flow, seed, data):
     ends = list(normal(len(flow), 2, *SHAPE, seed=seed))
     k = data.draw(st.integers(0, len(flow) - 1))
-    pin = pinned(Path(flow, latents(2, seed + 1), [torch.zeros(2, *SHAPE)] * len(flow)), ends)
+    path = Path(latents(2, seed + 1), [torch.ones(2, *SHAPE)] * len(flow)).pinned(ends)
+    pin = path.along(flow)
     z, cotangent = latents(2, seed + 2).requires_grad_(), latents(2, seed + 3)
-    end = pin.flow.step(k, z)
+    end = pin.step(k, z)
     torch.testing.assert_close(end, ends[k], atol=0, rtol=0)
     (expected,) = torch.autograd.grad(flow.step(k, z), z, cotangent)
     torch.testing.assert_close(torch.autograd.grad(end, z, cotangent)[0], expected, atol=0, rtol=0)
     with torch.no_grad():
-        assert pin.flow.step(k, z) is ends[k]
-    assert not any(offset.any() for offset in pin.offsets)
+        assert pin.step(k, z) is ends[k]
+    assert not any(offset.any() for offset in path.offsets)
 
 
 @st.composite
