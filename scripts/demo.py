@@ -19,7 +19,7 @@ from .comfy_server import ComfyServer, Event, ServerError, serving
 from .environment import BASE, OUTPUT, ROOT
 from .workflow import to_prompt
 
-WORKFLOW = ROOT / "workflows" / "quickstart.json"
+WORKFLOW = ROOT / "workflows" / "01 Quickstart.json"
 JUDGE = ROOT / "demo" / "weights" / "recogniser_judge.onnx"
 PICTURE = OUTPUT / "quickstart.png"
 TILE, MARGIN, CAPTION = 384, 12, 34  # pixels of the one picture
@@ -112,7 +112,7 @@ def main() -> int:
         show(PICTURE)
         print("With a photograph of your own: README.md, 'Your own photograph, step by step'.", flush=True)
         if arguments.serve:
-            print(f"\nComfyUI is at {server.address}: open Templates there, then rectifid, then quickstart.")
+            print(f"\nComfyUI is at {server.address}: open Templates there, then rectifid, then 01 Quickstart.")
             print("Ctrl-C ends it.", flush=True)
             wait_for_ctrl_c()
     return 0

@@ -14,8 +14,30 @@ from playwright.sync_api import ConsoleMessage, Page, sync_playwright
 from .comfy_server import ComfyServer
 
 FLAGS = ["--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-component-update"]
-SETTINGS = {"Comfy.TutorialCompleted": True, "Comfy.Minimap.Visible": False}
+SETTINGS = {
+    "Comfy.TutorialCompleted": True,
+    "Comfy.Minimap.Visible": False,
+    # As in an installation of today, however it came about
+    "Comfy.LinkRelease.Action": "search box",
+    "Comfy.LinkRelease.ActionShift": "context menu",
+    # On a busy machine the two halves of a double click lie far apart
+    "Comfy.Pointer.DoubleClickTime": 1000,
+    "Comfy.Pointer.ClickBufferTime": 1000,
+}
 SECONDS = 1000  # Playwright counts in milliseconds
+PATIENCE = 120 * SECONDS  # with whatever has to happen
+BOXES = """() => {
+    const {scale} = app.canvas.ds
+    const drawn = [...document.querySelectorAll("[data-node-id]")].map(element => {
+        const {left, top, right, bottom} = element.getBoundingClientRect()
+        return [element.dataset.nodeId, [left, top, right, bottom].map(side => side / scale)]
+    }).filter(([, [left, , right]]) => right > left + 1)
+    if (drawn.length) return Object.fromEntries(drawn)
+    return Object.fromEntries(app.graph.nodes.map(node => {
+        const [left, top, width, height] = node.getBounding()
+        return [String(node.id), [left, top, left + width, top + height]]
+    }))
+}"""
 
 
 def find_chromium() -> str | None:
@@ -39,17 +61,32 @@ class Editor:
         for name, value in {**SETTINGS, "Comfy.VueNodes.Enabled": nodes_2}.items():
             server.post(f"/settings/{name}", value)
         self.page.add_init_script("localStorage.vueNodesBannerDismissed = true")
+        self.page.set_default_timeout(PATIENCE)
         self.page.goto(server.address)
-        self.page.wait_for_function("window.app?.vueAppReady && window.app.graph", timeout=120 * SECONDS)
+        self.page.wait_for_function("window.app?.vueAppReady && window.app.graph")
         # Only now: before, the front end itself asks for settings files that a user need not have.
         self.page.on("console", self._note)
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
 
     def load(self, workflow: Path) -> None:
-        """Load a workflow as a file dropped into the window is, and bring all of it into view."""
+        """Load a workflow as a file dropped into the window is; the editor brings all of it into view."""
         self.page.evaluate("graph => app.loadGraphData(graph)", json.loads(workflow.read_text(encoding="utf-8")))
-        self.page.keyboard.press(".")
-        self.page.wait_for_timeout(1 * SECONDS)  # the view moves there
+        self.settle()
+
+    def settle(self) -> None:
+        """Wait until every node is drawn and nothing moves any more."""
+        self.page.evaluate(
+            """async boxes => {
+                let last, now
+                for (let same = 0, i = 0; same < 3 && i < 600; i++) {
+                    await new Promise(requestAnimationFrame)
+                    now = JSON.stringify([app.canvas.ds.scale, [...app.canvas.ds.offset], eval(boxes)()])
+                    same = now === last ? same + 1 : 0
+                    last = now
+                }
+            }""",
+            BOXES,
+        )
 
     def graph(self) -> dict:
         """The graph in the window, as the editor saves it."""
@@ -86,35 +123,7 @@ class Editor:
 
     def boxes(self) -> dict[str, tuple[float, float, float, float]]:
         """Each node as the renderer at work draws it, in the graph's pixels: left, top, right, bottom."""
-        return self.page.evaluate(
-            """() => {
-                const {scale} = app.canvas.ds
-                const drawn = [...document.querySelectorAll("[data-node-id]")].map(element => {
-                    const {left, top, right, bottom} = element.getBoundingClientRect()
-                    return [element.dataset.nodeId, [left, top, right, bottom].map(side => side / scale)]
-                }).filter(([, [left, , right]]) => right > left + 1)
-                if (drawn.length) return Object.fromEntries(drawn)
-                return Object.fromEntries(app.graph.nodes.map(node => {
-                    const [left, top, width, height] = node.getBounding()
-                    return [String(node.id), [left, top, left + width, top + height]]
-                }))
-            }"""
-        )
-
-    def place_of_groups(self) -> tuple[int, int, int, int]:
-        """The box around the graph's groups on the screen, in pixels: left, top, right, bottom."""
-        left, top, right, bottom = self.page.evaluate(
-            """() => {
-                const {scale, offset} = app.canvas.ds, {x, y} = app.canvasEl.getBoundingClientRect()
-                const boxes = app.graph.groups.map(({pos, size}) => [pos[0], pos[1], size[0], size[1]])
-                const ends = [
-                    Math.min(...boxes.map(b => b[0])), Math.min(...boxes.map(b => b[1])),
-                    Math.max(...boxes.map(b => b[0] + b[2])), Math.max(...boxes.map(b => b[1] + b[3])),
-                ]
-                return ends.map((end, i) => (end + offset[i % 2]) * scale + [x, y][i % 2])
-            }"""
-        )
-        return round(left), round(top), round(right), round(bottom)
+        return self.page.evaluate(BOXES)
 
     def screenshot(self, file: Path) -> None:
         self.page.screenshot(path=file)

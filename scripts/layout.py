@@ -15,15 +15,15 @@ from .environment import HOST_VERSION, ROOT
 WORKFLOWS = ROOT / "workflows"
 OURS = {page.stem for page in (ROOT / "web" / "docs").glob("*.md")}
 PACK = "rectifid"
-NOTE, NOTE_WIDTH = "MarkdownNote", 460
-TITLE, BELOW = 30, 26  # of a node: above its position, and to the next one's title
-SIDE, TOP, BOTTOM, BETWEEN = 20, 75, 24, 30  # of a group around its nodes, and between groups
-TALLEST, TALL = 1050, 1600  # of a column, and of groups over one another
+NOTE, NOTE_WIDTHS = "MarkdownNote", (460, 360)
+TITLE, BELOW = 30, 18  # of a node: above its position, and to the next one's title
+WIDTH, BETWEEN_COLUMNS = 300, 30
+SIDE, HEAD, BOTTOM, BETWEEN = 16, 40, 16, 22  # of a group around its nodes and their titles, and between groups
 SOCKET, WIDGET, TEXT = 21, 29, 60  # heights, in the larger of both renderers
 FRAME, BADGE = 18, 28  # around them, and the name of the pack below
 SHOWN = {  # what a node shows beyond its widgets, once it has run
-    "SaveImage": 200,
-    "PreviewImage": 200,
+    "SaveImage": 180,
+    "PreviewImage": 180,
     "LoadImage": 340,
     "AnchoredRectifiedSampler": 335,
     "SamplerCustomAdvanced": 335,
@@ -36,11 +36,17 @@ SHOWN = {  # what a node shows beyond its widgets, once it has run
 }
 
 
+TITLES = {"EncodeReferenceIdentity": "Encode Reference Identity"}  # where the editor would widen a node for its own
+
+Shape = list[list[dict]]  # a group's nodes, column by column
+
+
 def height(node: dict) -> int:
     """Of the node with all that it shows, without its title."""
     if node["type"] == NOTE:
         lines = node["widgets_values"][0].splitlines()
-        return 60 + sum(24 * (1 + len(re.sub(r"\(http\S+\)", "", line)) // 58) for line in lines)
+        letters = node["size"][0] // 8  # in a line
+        return 60 + sum(24 * (1 + len(re.sub(r"\(http\S+\)", "", line)) // letters) for line in lines)
     sockets = sum("widget" not in socket for socket in node["inputs"])
     widgets = [socket for socket in node["inputs"] if "widget" in socket]
     texts = sum(widget["type"] == "STRING" and widget["name"] in ("text", "prompt", "prompts") for widget in widgets)
@@ -64,66 +70,116 @@ def clusters(spans: list[tuple[float, float, dict]]) -> list[list[dict]]:
     return found
 
 
-def columns(nodes: list[dict]) -> list[list[dict]]:
-    """Nodes by columns from the left, each from the top."""
+def in_order(nodes: list[dict]) -> list[dict]:
+    """Nodes column by column from the left, each from the top."""
     spans = [(node["pos"][0], node["pos"][0] + node["size"][0], node) for node in nodes]
-    whole = [sorted(column, key=lambda node: (node["pos"][1], node["pos"][0])) for column in clusters(spans)]
-    return [part for column in whole for part in halves(column)]
+    return [node for column in clusters(spans) for node in sorted(column, key=lambda node: node["pos"][1])]
 
 
-def halves(column: list[dict]) -> list[list[dict]]:
-    """The column, or two or more of about the same height where it is too tall."""
-    heights = [height(node) + TITLE + BELOW for node in column]
-    parts = min(len(column), -(-sum(heights) // TALLEST))
-    found: list[list[dict]] = [[] for _ in range(parts)]
-    above = 0
-    for node, own in zip(column, heights, strict=True):
-        found[min(parts - 1, int((above + own / 2) * parts / sum(heights)))].append(node)
-        above += own
-    return [part for part in found if part]
+def room(column: list[dict]) -> float:
+    """The height of nodes over one another."""
+    return sum(height(node) + TITLE for node in column) + BELOW * (len(column) - 1)
 
 
-def place(nodes: list[dict], left: float, top: float) -> tuple[float, float]:
-    """Lays the nodes of a group out from this corner of the group, and returns the group's size."""
-    bottom, x = top, left + SIDE
-    for column in columns(nodes):
-        width = max(max(node["size"][0] for node in column), 260)
-        y = top + TOP
-        for node in column:
-            node["pos"], node["size"] = [x, y], [width, height(node)]
-            y += node["size"][1] + TITLE + BELOW
-        bottom = max(bottom, y - TITLE - BELOW)
-        x += width + 2 * SIDE
-    return x - SIDE - left, bottom + BOTTOM - top
+def shapes(nodes: list[dict]) -> list[Shape]:
+    """The nodes, in their order, in one column, in two and so on, each time as low as can be."""
+    count = len(nodes)
+    lowest: dict[int, Shape] = {}
+    for limit in sorted({room(nodes[i:j]) for i in range(count) for j in range(i + 1, count + 1)}):
+        filled = fill(nodes, limit)
+        if max(map(room, filled)) <= limit:
+            lowest.setdefault(len(filled), filled)
+    return [lowest[columns] for columns in sorted(lowest)]
+
+
+def fill(nodes: list[dict], limit: float) -> Shape:
+    """Column after column until each is full."""
+    found: Shape = [[]]
+    for node in nodes:
+        if found[-1] and room([*found[-1], node]) > limit:
+            found.append([])
+        found[-1].append(node)
+    return found
+
+
+def size_of(group: Shape) -> tuple[float, float]:
+    """Width and height of a group with these columns."""
+    width = len(group) * (WIDTH + BETWEEN_COLUMNS) - BETWEEN_COLUMNS + 2 * SIDE
+    return width, HEAD + max(map(room, group)) + BOTTOM
+
+
+def stack(groups: list[list[Shape]], tallest: float) -> list[Shape] | None:
+    """Of the shapes of each group those that make a stack of them no taller than this and as narrow as can be."""
+    for columns in range(1, max(len(shape) for shapes in groups for shape in shapes) + 1):
+        if all(len(shapes[0]) <= columns for shapes in groups):
+            lowest = [[shape for shape in shapes if len(shape) <= columns][-1] for shapes in groups]
+            if sum(size_of(shape)[1] + BETWEEN for shape in lowest) - BETWEEN <= tallest:
+                return lowest
+    return None
+
+
+def arrange(groups: list[list[Shape]], tallest: float) -> list[list[Shape]] | None:
+    """Stacks of groups, in their order from the left, as narrow as can be where none is taller than this."""
+    best: list[list[list[Shape]] | None] = [[]]
+    for end in range(1, len(groups) + 1):
+        ways = []
+        for start in range(end):
+            before, last = best[start], stack(groups[start:end], tallest)
+            if before is not None and last is not None:
+                ways.append([*before, last])
+        best.append(min(ways, key=width_of, default=None))
+    return best[-1]
+
+
+def width_of(stacks: list[list[Shape]]) -> float:
+    """Of stacks beside one another."""
+    return sum(max(size_of(group)[0] for group in each) + BETWEEN for each in stacks)
+
+
+def place_notes(graph: dict, width: int) -> float:
+    """Puts the notes over one another at the left, this wide, and returns where they end."""
+    bottom = 0
+    for note in (node for node in graph["nodes"] if node["type"] == NOTE):
+        note["size"] = [width, 0]
+        note["pos"], note["size"] = [0, bottom], [width, height(note)]
+        bottom += note["size"][1] + TITLE + BELOW
+    return bottom
 
 
 def lay_out(graph: dict) -> None:
-    """Moves the graph's nodes and groups, and resizes them."""
-    notes = [node for node in graph["nodes"] if node["type"] == NOTE]
-    y = 0
-    for note in notes:
-        note["pos"], note["size"] = [0, y], [NOTE_WIDTH, height(note)]
-        y += note["size"][1] + TITLE + BELOW
-    left: float = NOTE_WIDTH + 40
+    """Moves the graph's nodes and groups, and resizes them, so that the editor shows all of it as large as can be."""
+    for node in graph["nodes"]:
+        if node["type"] in TITLES:
+            node.setdefault("title", TITLES[node["type"]])
     spans = [(group["bounding"][0], sum(group["bounding"][::2]), group) for group in graph["groups"]]
-    members = {id(group): _members(graph, group) for group in graph["groups"]}
-    for column in clusters(spans):
-        top, widest = float(-TOP), 0.0
-        column.sort(key=lambda group: group["bounding"][1])
-        stacked: list[dict] = []
-        for group in column:
-            size = place(members[id(group)], left, top)
-            if stacked and top + size[1] > TALL:  # beside the others instead
-                left += widest + BETWEEN
-                top, widest, stacked = float(-TOP), 0.0, []
-                size = place(members[id(group)], left, top)
-            stacked.append(group)
-            widest = max(widest, size[0])
-            group["bounding"] = [left, top, *size]
-            for each in stacked:
-                each["bounding"][2] = widest
-            top += size[1] + BETWEEN
-        left += widest + BETWEEN
+    order = [group for column in clusters(spans) for group in sorted(column, key=lambda group: group["bounding"][1])]
+    groups = [shapes(in_order(_members(graph, group))) for group in order]
+
+    best: tuple[float, int, list[list[Shape]]] | None = None
+    for note_width in NOTE_WIDTHS:
+        tall_note = place_notes(graph, note_width)
+        for tallest in range(800, 2400, 20):
+            if stacks := arrange(groups, tallest):
+                smallness = max((note_width + width_of(stacks)) / 16, max(tallest, tall_note) / 9)
+                if best is None or smallness < best[0]:
+                    best = smallness, note_width, stacks
+    assert best is not None
+    _, note_width, stacks = best
+    place_notes(graph, note_width)
+    left, rest = note_width + 40, iter(order)
+    for each in stacks:
+        top, width = -TITLE - HEAD, max(size_of(group)[0] for group in each)
+        for group in each:
+            next(rest)["bounding"] = [left, top, width, size_of(group)[1]]
+            for i, column in enumerate(group):
+                y = top + HEAD + TITLE
+                for node in column:
+                    node["pos"] = [left + SIDE + i * (WIDTH + BETWEEN_COLUMNS), y]
+                    node["size"] = [WIDTH, height(node)]
+                    y += height(node) + BELOW + TITLE
+            top += size_of(group)[1] + BETWEEN
+        left += width + BETWEEN
+    graph["extra"].pop("ds", None)  # the view that the editor would restore; without it, it fits all into the window
 
 
 def _members(graph: dict, group: dict) -> list[dict]:

@@ -1,4 +1,4 @@
-"""Makes the pictures of the README and of the template browser again, from the real editor and a real server.
+"""Makes the pictures of README, templates and help pages again, from the real editor and a real server.
 
 Run as `.venv/bin/python -m scripts.pictures`, after `run.py` has set everything up.
 """
@@ -14,86 +14,39 @@ import sys
 import tempfile
 from pathlib import Path
 
-import numpy as np
-from PIL import Image, ImageDraw, ImageFont, ImageOps
+from PIL import Image, ImageDraw, ImageFont
 
+from .cards import card
 from .comfy_server import ComfyServer, serving
 from .demo import WORKFLOW, judge, lay_out, pictures_of, quickstart_prompt
-from .editor import Editor, editing, find_chromium
+from .editor import editing, find_chromium
 from .environment import BASE, ROOT, link_pack
+from .node_pictures import draw_nodes
 from .workflow import model_files, to_prompt
 
 WORKFLOWS = WORKFLOW.parent
-CUSTOM_SAMPLING = WORKFLOWS / "custom_sampling.json"
-SAVE_AND_REUSE = WORKFLOWS / "save_and_reuse_identity.json"
-# Of these no picture can be shown that their models made: those are too large for the machine that this is run on.
-DRAWN = [WORKFLOWS / "face_identity.json", WORKFLOWS / "subject_identity.json"]
-# Of each flow family's workflow the way from noise to picture is shown, with the embedded model's portrait.
-FAMILIES = [
-    WORKFLOWS / f"{name}.json"
-    for name in "perflow_sd15 perflow_sdxl instaflow sd_turbo flux_schnell z_image_turbo sd35_turbo flux2_klein".split()
-]
-# The same for the compositions that need files; those on the embedded model show what they draw.
-COMPOSITIONS = [
-    WORKFLOWS / f"{name}.json" for name in "controlnet lora attention_patch redux_style model_merge".split()
-]
-DEMONSTRATIONS = [
-    WORKFLOWS / f"{name}.json"
-    for name in (
-        "two_people regional_prompts inpaint_identity img2img_identity seed_batch prompt_batch upscale_second_pass"
-    ).split()
-]
+CUSTOM_SAMPLING = WORKFLOWS / "12 Custom sampling.json"
+SAVE_AND_REUSE = WORKFLOWS / "11 Remember a person.json"
+TEMPLATES = sorted(WORKFLOWS.glob("*.json"))
+# What is too large for the machine that this is run on gets a card; what runs on the embedded model shows its pictures.
+CARDS = [path for path in TEMPLATES if path.stem[:2] in ("02", "03") or path.stem[:2] >= "13"]
+DEMONSTRATIONS = [path for path in TEMPLATES if "04" <= path.stem[:2] <= "10"]
 
 SHOWN = [  # of these, on the README's page, row by row
-    {"two_people": "Two people, each under a mask"},
-    {"inpaint_identity": "Only the face drawn anew", "regional_prompts": "A prompt for each half"},
-    {"img2img_identity": "From a picture, which keeps its composition"},
+    {"04 Two people in one picture": "Two people, each under a mask"},
+    {"05 Inpaint a face": "Only the face drawn anew", "07 A prompt for each half": "A prompt for each half"},
+    {"06 Image to image": "From a picture, which keeps its composition"},
 ]
 
 
 def thumbnail(guided: Image.Image, references: list[Image.Image]) -> Image.Image:
-    """The guided picture, with the references along its left edge."""
-    guided = guided.resize((512 * guided.width // guided.height, 512), Image.Resampling.LANCZOS)
-    side = 160 if len(references) == 1 else 96
-    for row, reference in enumerate(references):
-        reference = reference.resize((side, side), Image.Resampling.LANCZOS)
-        guided.paste(ImageOps.expand(reference, 4, "white"), (8, 8 + (side + 16) * row))
-    return guided
-
-
-def family_thumbnail(graph: dict, portrait: Image.Image) -> Image.Image:
-    """The graph's title, and the portrait with less noise at each of the sampler's steps."""
-    (note,) = (node for node in graph["nodes"] if node["type"] == "MarkdownNote")
-    title = note["widgets_values"][0].partition("\n")[0].removeprefix("# ").partition(":")[0]
-    (sampler,) = (node for node in graph["nodes"] if node["type"] == "AnchoredRectifiedSampler")
-    steps = sampler["widgets_values"][2]  # after the seed and what becomes of it
-    clean = np.asarray(portrait.convert("RGB"), np.float32) / 127.5 - 1
-    noise = np.random.default_rng(0).standard_normal(clean.shape, np.float32)
-
-    def state(sigma: float, side: int) -> Image.Image:
-        pixels = np.clip((1 - sigma) * clean + sigma * noise, -1, 1) * 127.5 + 127.5
-        return Image.fromarray(pixels.astype(np.uint8)).resize((side, side), Image.Resampling.LANCZOS)
-
-    page = Image.new("RGB", (768, 480), "#20232a")
-    draw = ImageDraw.Draw(page)
-    draw.text((24, 20), title, fill="white", font=ImageFont.load_default(36))
-    caption = f"from noise to picture in {steps} steps (the demo model's portrait)"
-    draw.text((24, 68), caption, fill="#9aa4b2", font=ImageFont.load_default(22))
-    gap, side = 8, 352
-    columns = math.ceil(math.sqrt(steps))
-    small = (side - gap * (columns - 1)) // columns
-    for k in range(steps):
-        row, column = divmod(k, columns)
-        page.paste(state(1 - k / steps, small), (24 + column * (small + gap), 112 + row * (small + gap)))
-    page.paste(state(0, side), (768 - 24 - side, 112))
+    """The guided picture, and beside it the references."""
+    width, side, gap = 512 * guided.width // guided.height, 164, 10
+    page = Image.new("RGB", (side + gap + width, 512), "#20232a")
+    for row, reference in enumerate(references[:3]):
+        page.paste(reference.resize((side, side), Image.Resampling.LANCZOS), (0, (side + gap) * row))
+    page.paste(guided.resize((width, 512), Image.Resampling.LANCZOS), (side + gap, 0))
     return page
-
-
-def graph_thumbnail(editor: Editor, workflow: Path) -> Image.Image:
-    """The graph itself, without the note and the editor around it."""
-    editor.load(workflow)
-    screen = Image.open(io.BytesIO(editor.page.screenshot())).convert("RGB")
-    return ImageOps.contain(screen.crop(editor.place_of_groups()), (768, 768), Image.Resampling.LANCZOS)
 
 
 def save_and_reuse(server: ComfyServer) -> tuple[Image.Image, list[Image.Image]]:
@@ -168,7 +121,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         base = Path(folder)
         link_pack(base / "custom_nodes" / "rectifid")
-        for workflow in DRAWN:
+        for workflow in TEMPLATES:
             for directory, file in model_files(json.loads(workflow.read_text(encoding="utf-8"))):
                 (base / "models" / directory).mkdir(parents=True, exist_ok=True)
                 (base / "models" / directory / file).touch()  # or the editor would offer to download it
@@ -177,11 +130,10 @@ def main() -> int:
         with serving(base, base / "output") as server:
             with editing(chromium) as editor:
                 editor.open(server)
-                for workflow in DRAWN:
-                    graph_thumbnail(editor, workflow).save(workflow.with_suffix(".jpg"), quality=90)
                 editor.load(WORKFLOW)
                 editor.run(seconds=600)
                 editor.screenshot(ROOT / "docs" / "quickstart_editor.png")
+                draw_nodes(editor, WORKFLOW, TEMPLATES)
             pictures = pictures_of(server, server.run(quickstart_prompt(server)))  # out of the server's cache
             graph = json.loads(CUSTOM_SAMPLING.read_text(encoding="utf-8"))
             custom = pictures_of(server, server.run(to_prompt(graph, server.object_info())))
@@ -193,9 +145,9 @@ def main() -> int:
     lay_out(pictures, judge(pictures)).save(ROOT / "docs" / "quickstart.png")
     for workflow, drawn in ((WORKFLOW, pictures), (CUSTOM_SAMPLING, custom)):
         thumbnail(drawn["guided"], [drawn["reference"]]).save(workflow.with_suffix(".jpg"), quality=90)
-    for workflow in [*FAMILIES, *COMPOSITIONS]:
+    for workflow in CARDS:
         graph = json.loads(workflow.read_text(encoding="utf-8"))
-        family_thumbnail(graph, pictures["guided"]).save(workflow.with_suffix(".jpg"), quality=90)
+        card(graph, int(workflow.stem[:2])).save(workflow.with_suffix(".jpg"), quality=90)
     return 0
 
 

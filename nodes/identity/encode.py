@@ -25,7 +25,7 @@ class EncodeReferenceIdentity(io.ComfyNode):
     def define_schema(cls):
         return io.Schema(
             node_id="EncodeReferenceIdentity",
-            display_name="Encode Reference Identity (Face, Character)",
+            display_name="Encode Reference Identity (Character, Face)",
             category="RectifID/identity",
             **search_aliases(
                 "face", "likeness", "character", "pulid", "instantid", "insightface", "face swap", "reference image"

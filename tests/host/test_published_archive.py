@@ -55,7 +55,7 @@ def published(tmp_path_factory):
 def test_development_files_stay_out(published):
     names = {path.relative_to(published).as_posix() for path in published.rglob("*")}
     assert not {name for name in names if name.startswith((".", "tests", "benchmarks", "demo/train"))}
-    assert {"README.md", "LICENSE", "requirements.txt", "pyproject.toml", "workflows/quickstart.json"} <= names
+    assert {"README.md", "LICENSE", "requirements.txt", "pyproject.toml", "workflows/01 Quickstart.json"} <= names
 
 
 def test_its_nodes_load_find_their_files_and_have_help_pages(published):

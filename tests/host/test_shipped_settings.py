@@ -32,8 +32,8 @@ def steps_and_scheduler(workflow: str) -> tuple[int, str]:
 @pytest.mark.parametrize("side", [256, 512, 768, 1024])
 def test_klein_takes_the_steps_of_the_hosts_own_scheduler(side):
     """With the picture's size in the node, to the rounding of its shifts and of the host's table."""
-    largest, smallest, _, _ = widgets("flux2_klein", "ModelSamplingFlux")
-    steps, scheduler = steps_and_scheduler("flux2_klein")
+    largest, smallest, _, _ = widgets("14 Face with FLUX.2 klein", "ModelSamplingFlux")
+    steps, scheduler = steps_and_scheduler("14 Face with FLUX.2 klein")
 
     class Sampling(ModelSamplingFlux, CONST):
         pass
@@ -46,7 +46,7 @@ def test_klein_takes_the_steps_of_the_hosts_own_scheduler(side):
 
 def test_sd_turbo_is_called_at_the_times_of_its_training():
     """Four, at even distances from the last."""
-    steps, scheduler = steps_and_scheduler("sd_turbo")
+    steps, scheduler = steps_and_scheduler("17 Face with SD-Turbo")
     sampling = ModelSamplingDiscrete()
     sigmas = calculate_sigmas(sampling, scheduler, steps)
     assert [int(sampling.timestep(sigma)) for sigma in sigmas[:-1]] == [999, 749, 499, 249]

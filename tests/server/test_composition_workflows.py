@@ -44,13 +44,13 @@ def run(server, prompt: dict) -> tuple[dict[str, list[list[float]]], dict]:
 @pytest.mark.parametrize(
     ("name", "pictures"),
     [
-        ("two_people", 5),
-        ("regional_prompts", 3),
-        ("inpaint_identity", 5),
-        ("img2img_identity", 5),
-        ("seed_batch", 9),
-        ("prompt_batch", 9),
-        ("upscale_second_pass", 4),
+        ("04 Two people in one picture", 5),
+        ("07 A prompt for each half", 3),
+        ("05 Inpaint a face", 5),
+        ("06 Image to image", 5),
+        ("09 Four pictures of one person", 9),
+        ("08 One person in four scenes", 9),
+        ("10 Upscale and keep the face", 4),
     ],
 )
 def test_on_the_embedded_model_it_carries_the_identity_over(server, object_info, name, pictures):
@@ -91,11 +91,11 @@ STANDS_FOR = {
 @pytest.mark.parametrize(
     ("name", "family"),
     [
-        ("controlnet", "perflow"),
-        ("lora", "consistency"),
-        ("attention_patch", "consistency"),
-        ("redux_style", "consistency"),
-        ("model_merge", "consistency"),
+        ("21 ControlNet", "perflow"),
+        ("22 LoRA", "consistency"),
+        ("23 Attention patches, IPAdapter", "consistency"),
+        ("24 Style of a picture, Redux", "consistency"),
+        ("25 Merged models", "consistency"),
     ],
 )
 def test_with_small_models_it_is_guided(server, object_info, name, family):

@@ -1,4 +1,4 @@
-"""workflows/custom_sampling.json on a real server."""
+"""workflows/12 Custom sampling.json on a real server."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ pytestmark = pytest.mark.usefixtures("weights")
 
 @pytest.fixture(scope="module")
 def prompt(object_info):
-    return to_prompt(json.loads((ROOT / "workflows" / "custom_sampling.json").read_text(encoding="utf-8")), object_info)
+    return to_prompt(
+        json.loads((ROOT / "workflows" / "12 Custom sampling.json").read_text(encoding="utf-8")), object_info
+    )
 
 
 def nodes_of(prompt, class_type):

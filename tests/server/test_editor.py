@@ -9,6 +9,7 @@ import pytest
 from scripts.demo import WORKFLOW
 from scripts.editor import editing
 from scripts.environment import ROOT
+from scripts.layout import overlaps
 
 GRAPHS = sorted((ROOT / "workflows").glob("*.json"))
 
@@ -24,6 +25,7 @@ def editor(server, chromium):
 def test_it_opens_without_errors(editor, path):
     editor.load(path)
     assert editor.missing_nodes() == []
+    assert overlaps(editor.boxes()) == []
     assert editor.complaints() == []
 
 

@@ -47,7 +47,7 @@ def climb(events: list, sampler: str) -> list[float]:
 
 
 def test_a_face_is_found_followed_and_carried_over(server, object_info, face_models):
-    prompt = to_prompt(graph_of("face_identity"), object_info)
+    prompt = to_prompt(graph_of("02 Face from a photo"), object_info)
     stand_in(prompt, "a person")
     prompt[only(prompt, "DescribeFaceIdentity")]["inputs"]["prompt"] = "a smiling person, blue background"
     prompt[only(prompt, SAMPLER)]["inputs"]["iterations"] = 10
@@ -63,7 +63,7 @@ def test_a_face_is_found_followed_and_carried_over(server, object_info, face_mod
 
 
 def test_a_subject_is_found_by_a_text_query_and_followed(server, object_info):
-    prompt = to_prompt(graph_of("subject_identity"), object_info)
+    prompt = to_prompt(graph_of("03 Dog or mug from a photo"), object_info)
     stand_in(prompt, "a person")
     prompt[only(prompt, "LoadSubjectDiscriminator")]["inputs"]["detection_threshold"] = (
         0.01  # random networks are sure of nothing
@@ -76,7 +76,7 @@ def test_a_subject_is_found_by_a_text_query_and_followed(server, object_info):
 
 
 def test_an_identity_is_saved_and_loaded_again(server, base, object_info):
-    graph = graph_of("save_and_reuse_identity")
+    graph = graph_of("11 Remember a person")
     saving = to_prompt(graph, object_info)
     assert not any(entry["class_type"] == SAMPLER for entry in saving.values()), "the second half waits for the file"
     server.run(saving)
@@ -100,7 +100,15 @@ LOADERS = {"CLIPLoader": 1, "TripleCLIPLoader": 1, "VAELoader": 2}
 LOADERS |= dict.fromkeys(("UNETLoader", "ModelSamplingAuraFlow", "ModelSamplingFlux"), 0)
 
 
-@pytest.mark.parametrize("name", ["flux_schnell", "z_image_turbo", "sd35_turbo", "flux2_klein"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "13 Face with FLUX.1 schnell",
+        "15 Face with Z-Image-Turbo",
+        "16 Face with SD 3.5 Turbo",
+        "14 Face with FLUX.2 klein",
+    ],
+)
 def test_a_native_flow_is_guided(server, object_info, face_models, name):
     """With the graph's own settings of the sampler, and the embedded model in the place of its loaders'."""
     prompt = to_prompt(graph_of(name), object_info)

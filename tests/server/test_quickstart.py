@@ -1,4 +1,4 @@
-"""The main job: workflows/quickstart.json through a real server, and what comes back."""
+"""The main job: workflows/01 Quickstart.json through a real server, and what comes back."""
 
 from __future__ import annotations
 

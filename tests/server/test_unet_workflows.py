@@ -28,10 +28,10 @@ def small_models(base):
 @pytest.mark.parametrize(
     ("name", "family"),
     [
-        ("perflow_sd15", "perflow"),
-        ("perflow_sdxl", "perflow"),
-        ("instaflow", "flow"),
-        ("sd_turbo", "consistency"),
+        ("18 Face with PeRFlow SD 1.5", "perflow"),
+        ("19 Face with PeRFlow SDXL", "perflow"),
+        ("20 Face with InstaFlow", "flow"),
+        ("17 Face with SD-Turbo", "consistency"),
     ],
 )
 def test_it_is_guided(server, object_info, name, family):
