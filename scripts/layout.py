@@ -22,8 +22,8 @@ SIDE, HEAD, BOTTOM, BETWEEN = 16, 40, 16, 22  # of a group around its nodes and 
 SOCKET, WIDGET, TEXT = 21, 29, 60  # heights, in the larger of both renderers
 FRAME, BADGE = 18, 28  # around them, and the name of the pack below
 SHOWN = {  # what a node shows beyond its widgets, once it has run
-    "SaveImage": 180,
-    "PreviewImage": 180,
+    "SaveImage": 225,
+    "PreviewImage": 225,
     "LoadImage": 340,
     "AnchoredRectifiedSampler": 335,
     "SamplerCustomAdvanced": 335,
