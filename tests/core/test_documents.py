@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from urllib.parse import unquote
 
 import pytest
 
@@ -46,4 +47,4 @@ def test_the_named_test_exists(file, name, id_):
 
 @pytest.mark.parametrize("target", sorted(set(re.findall(r"\]\((\.\./[^)]+)\)", DOCUMENTS))))
 def test_its_links_lead_somewhere(target):
-    assert (ROOT / "docs" / target).exists()
+    assert (ROOT / "docs" / unquote(target)).exists()
