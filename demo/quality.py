@@ -206,7 +206,7 @@ def main() -> None:
     prompts, named = zip(*map(write_prompt, scenes), strict=True)
     model = load("teacher") if arguments.teacher else load_flow(weights)
     images = sample(model, autoencoder, list(prompts), arguments.teacher)
-    sheet(images).save(weights / "samples.png")
+    sheet(images).save(weights.parent / "samples.png")
     for name, each in (("unguided", images), ("drawn", drawn)):
         report[name] = {}
         if "attributes" in networks:
@@ -217,6 +217,8 @@ def main() -> None:
         other = pictures_of([(someone(PICTURES + n), somewhere(PICTURES + n)) for n in range(PICTURES)])
         report["unguided"]["frechet"] = frechet(networks["features"], images, other)
         report["drawn"]["frechet"] = frechet(networks["features"], drawn, other)
+    known = json.loads((WEIGHTS / "quality.json").read_text())
+    report["before"] = known["before"]  # of the first weights: their pictures and the expressions that a prompt names
     print(json.dumps(report, indent=1))
     (weights / "quality.json").write_text(json.dumps(report, indent=1) + "\n")
 

@@ -27,8 +27,8 @@ def stuck(similarity: Sequence[Tensor]) -> Tensor:
     """Which samples stay unlike, ``(B,)`` bool; by the similarities, ``(B,)`` each, of the iterates 0 to `PATIENCE`.
 
     They are those whose similarity is below 0.85, and has risen in the last three iterations by less than 0.35 of what
-    it rose by in the first three (at least 0.05).  A picture whose colours are far off can be drawn to a place that only
-    the recognisers that guide take for the same person, and from where they do not lead out.
+    it rose by in the first three (at least 0.05).  A picture whose colours are far off can be drawn to a place that
+    only the recognisers that guide take for the same person, and from where they do not lead out.
 
     Measured on 650 guided pictures of the embedded model, of which another recogniser called 23 unlike (below 0.7):
     it finds 9 of these, and 8 others that are below 0.8.  After 15 iterations it would be 13.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from urllib.parse import quote
 
 import pytest
 
@@ -70,8 +71,8 @@ def test_the_template_browser_offers_the_workflows(server):
     names = sorted(path.stem for path in (ROOT / "workflows").glob("*.json"))
     assert sorted(json.loads(server.get("/workflow_templates"))["rectifid"]) == names
     for name in names:
-        assert json.loads(server.get(f"/api/workflow_templates/rectifid/{name}.json"))["nodes"]
-        assert server.get(f"/api/workflow_templates/rectifid/{name}.jpg").startswith(b"\xff\xd8\xff"), "no thumbnail"
+        assert json.loads(server.get(f"/api/workflow_templates/rectifid/{quote(name)}.json"))["nodes"]
+        assert server.get(f"/api/workflow_templates/rectifid/{quote(name)}.jpg").startswith(b"\xff\xd8\xff"), "no thumbnail"
 
 
 def test_the_error_names_a_broken_recogniser(server):

@@ -73,3 +73,16 @@ def test_it_has_settled_at_the_tolerance():
 
 def test_a_rule_that_does_not_settle_has_no_slope():
     assert iterate(1.0).slope.isnan().all() and not settled(iterate(1.0))
+
+
+def test_noise_is_taken_out_of_the_slope_once_ten_updates_are_known():
+    """The same pull in each, and noise at right angles to that of all others."""
+    pull, noise = torch.ones(1, 16, dtype=torch.float64), 3 * torch.eye(16, dtype=torch.float64)
+    residuals, slopes = Residuals([1.0]), []
+    for number in range(12):
+        residuals.append([pull * 0.1 + noise[number][None]])
+        observed = Observation(torch.zeros(1), torch.zeros(1))
+        seen = residuals.iterate(number, pull, pull, observed, followed=True)
+        slopes.append(seen.slope.item() * residuals._first_slope.item())
+    assert all(slope > 2.9 for slope in slopes[1:9]), "before that it is the update's own norm"
+    assert all(slope < 1.5 for slope in slopes[9:]), slopes
