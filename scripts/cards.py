@@ -29,6 +29,7 @@ def card(graph: dict, number: int) -> Image.Image:
     page = Image.new("RGB", SIZE, "#20232a")
     pen = ImageDraw.Draw(page)
     pen.text((LEFT, 18), title, fill="white", font=ImageFont.load_default(34))
+    first = "" if first[:1].isdigit() else first  # the first of several steps
     lines = textwrap.wrap(subtitle[:1].upper() + subtitle[1:] or first, 66)[:3]
     pen.text((LEFT, 70), "\n".join(lines), fill="#c3cad6", font=ImageFont.load_default(22), spacing=6)
     for i, (caption, picture) in enumerate(tiles(graph, number)):
