@@ -72,7 +72,9 @@ def test_the_template_browser_offers_the_workflows(server):
     assert sorted(json.loads(server.get("/workflow_templates"))["rectifid"]) == names
     for name in names:
         assert json.loads(server.get(f"/api/workflow_templates/rectifid/{quote(name)}.json"))["nodes"]
-        assert server.get(f"/api/workflow_templates/rectifid/{quote(name)}.jpg").startswith(b"\xff\xd8\xff"), "no thumbnail"
+        assert server.get(f"/api/workflow_templates/rectifid/{quote(name)}.jpg").startswith(b"\xff\xd8\xff"), (
+            "no thumbnail"
+        )
 
 
 def test_the_error_names_a_broken_recogniser(server):
