@@ -33,6 +33,7 @@ SHOWN = {  # what a node shows beyond its widgets, once it has run
     "MeasureIdentity": 70,
     "FindSeed": 120,
     "PreviewAny": 110,
+    "ImageBatch": 110,  # newer hosts' has a socket for each of any number of images
 }
 
 
