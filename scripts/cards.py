@@ -10,7 +10,8 @@ from demo.portrait import draw_portrait
 
 from .layout import NOTE
 
-SIZE, SIDE, LEFT, TOP = (768, 480), 224, 24, 216
+SIZE, SIDE, LEFT, TOP = (768, 480), 216, 24, 212
+DRAWN = "A drawing of the idea: the model itself was not at hand."
 SCENES = (  # of the pictures that come out, one after the other
     "a smiling person in a red hat, yellow background",
     "a person in a green hat and a white shirt, purple background",
@@ -36,6 +37,7 @@ def card(graph: dict, number: int) -> Image.Image:
         left = LEFT + i * (SIDE + 24)
         pen.text((left, TOP - 32), caption, fill="#9aa4b2", font=ImageFont.load_default(20))
         page.paste(picture.convert("RGB").resize((SIDE, SIDE), Image.Resampling.LANCZOS), (left, TOP))
+    pen.text((LEFT, TOP + SIDE + 8), DRAWN, fill="#9aa4b2", font=ImageFont.load_default(18))
     return page
 
 
