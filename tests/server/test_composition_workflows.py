@@ -114,7 +114,6 @@ def test_with_small_models_it_is_guided(server, object_info, name, family):
     (sampler,) = (node for node, kind in kinds.items() if kind == SAMPLER)
     climbs, outputs = run(server, prompt)
     similarity = [each for (each,) in climbs[sampler]]
-    print(similarity)
     assert len(similarity) == 9 and max(similarity[1:]) > similarity[0]
     assert f"family: {family}" in outputs[sampler]["text"][0]
     assert len([output for output in outputs.values() if output.get("images")]) >= 2
