@@ -75,7 +75,8 @@ class Report:
 
     def append(self, iterate: Iterate) -> None:
         """An iterate that was there already, of a run that begins again or goes on, takes the place of all since."""
-        self._cut(iterate.number)
+        if self.number and iterate.number <= self.number[-1]:
+            self._cut(iterate.number)
         for measure in MEASURES:
             getattr(self, measure).append(getattr(iterate, measure).tolist())
         for name, seen in iterate.terms.items():
