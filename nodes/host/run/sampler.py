@@ -6,6 +6,7 @@ runs `euler`, so that all of it passes through.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -159,13 +160,13 @@ class GuidedSampler(comfy.samplers.Sampler):
 
                 seed, given = extra_args.get("seed") or 0, noise
                 noise, chosen = self._nearest(family, decoder, hosted, noise, seed)
-                for left in reversed(range(1, self._restarts + 1)):
+                for attempt in itertools.count():  # the last one is not given up, however stuck
+                    run = partial(self._run, family, decoder, gradient, chosen, attempt < self._restarts)
                     try:
-                        return hosted(partial(self._run, family, decoder, gradient, chosen, True), noise)
+                        return hosted(run, noise)
                     except StuckError as stuck:
-                        other = shuffled(given, seed, self._candidates + self._restarts - left)
+                        other = shuffled(given, seed, self._candidates + attempt)
                         noise = torch.where(expand_like(stuck.samples, noise), other, noise)
-                return hosted(partial(self._run, family, decoder, gradient, chosen, False), noise)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
