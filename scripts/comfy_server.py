@@ -48,10 +48,14 @@ class Event:
 
 
 class ComfyServer:
-    """A server that is up; made by `serving`."""
+    """A server that is up; made by `serving`.
 
-    def __init__(self, address: str):
+    process: of the server itself.
+    """
+
+    def __init__(self, address: str, process: subprocess.Popen):
         self.address = address
+        self.process = process
 
     def get(self, path: str, **query: str) -> bytes:
         with OPENER.open(f"{self.address}{path}?{urlencode(query)}") as answer:
@@ -78,7 +82,7 @@ class ComfyServer:
         """Queue a prompt (API form), wait for it, and return what each node left: node id -> {"images": [...], ...}.
 
         watch: called with each event while it runs.  Raises Interrupted where it was cancelled, and ServerError where
-        the server refuses the prompt or a node fails.
+        the server refuses the prompt, or a part of it, or a node fails.
         """
         return asyncio.run(self._run(prompt, watch))
 
@@ -92,6 +96,8 @@ class ComfyServer:
                 if answer.status != 200:
                     raise ServerError(refusal(told, prompt))
             await follow(socket, told["prompt_id"], watch)
+        if told["node_errors"]:  # which left out a part of the prompt
+            raise ServerError(refusal(told, prompt))
         history = json.loads(self.get(f"/history/{told['prompt_id']}"))
         return history[told["prompt_id"]]["outputs"]
 
@@ -155,8 +161,8 @@ def serving(base: Path, output: Path) -> Iterator[ComfyServer]:
     with log.open("w") as file:
         process = subprocess.Popen(command, cwd=host, stdout=file, stderr=subprocess.STDOUT)
     try:
-        server = ComfyServer(f"http://{address}")
-        wait_until_up(server, process, log)
+        server = ComfyServer(f"http://{address}", process)
+        wait_until_up(server, log)
         yield server
     finally:
         process.terminate()
@@ -167,9 +173,9 @@ def serving(base: Path, output: Path) -> Iterator[ComfyServer]:
             process.wait()
 
 
-def wait_until_up(server: ComfyServer, process: subprocess.Popen, log: Path, seconds: float = 180) -> None:
+def wait_until_up(server: ComfyServer, log: Path, seconds: float = 180) -> None:
     """Wait for the first answer; raises ServerError, with the end of the log, where none comes."""
-    deadline = time.monotonic() + seconds
+    deadline, process = time.monotonic() + seconds, server.process
     while time.monotonic() < deadline and process.poll() is None:
         try:
             server.get("/system_stats")
