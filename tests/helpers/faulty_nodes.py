@@ -80,6 +80,7 @@ class FaultyModel(Faulty):
     def run(self, model, phase, after):
         model, count = model.clone(), Countdown(after)
         if phase == "load":
+            comfy.model_management.unload_all_models()  # else it need not be loaded
             model.add_callback(CallbacksMP.ON_LOAD, lambda *_: count())
         else:
             model.set_model_unet_function_wrapper(

@@ -209,7 +209,7 @@ def out_of_memory(random: random.Random) -> Job:
     name, source = {"Model": ("model", ["model", 0]), "VAE": ("vae", ["model", 2])}.get(
         part, ("discriminator", ["discriminator", 0])
     )
-    prompt["faulty"] = node(f"TestFaulty{part}", **{name: source}, phase=phase, after=random.randrange(3))
+    prompt["faulty"] = node(f"TestFaulty{part}", **{name: source}, phase=phase, after=0 if phase == "load" else random.randrange(3))
     (prompt["identity"] if part == "Discriminator" else prompt[SAMPLER])["inputs"][name] = ["faulty", 0]
     return Job(f"out of memory: {part}, {phase}", prompt, "")
 
