@@ -58,6 +58,7 @@ from ..gradient.model import (
 )
 from ..gradient.operands import CloneInferenceOperands
 from ..networks.discriminators import fully_loaded
+from .refusals import prompts_of_this_model
 from .watching import KEEP, Observer, StuckError, watched
 
 LOSS_SCALE = 1024.0  # for float16, at first
@@ -322,9 +323,10 @@ def sample(
     )
     noise = comfy.sample.prepare_noise(samples, seed, latent.get("batch_index"))
     sigmas = sigmas_of(model, steps, scheduler, denoise)
-    samples = comfy.sample.sample_custom(
-        model, noise, cfg, sampler, sigmas, positive, negative, samples, latent.get("noise_mask"), seed=seed
-    )
+    with prompts_of_this_model():
+        samples = comfy.sample.sample_custom(
+            model, noise, cfg, sampler, sigmas, positive, negative, samples, latent.get("noise_mask"), seed=seed
+        )
     latent = {key: value for key, value in latent.items() if key not in _RATIOS}
     return {**latent, "samples": samples}
 

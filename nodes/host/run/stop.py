@@ -17,7 +17,11 @@ def add_route() -> None:
 
 
 async def _ask(request: web.Request) -> web.Response:
-    node = (await request.json()).get("node")
+    try:
+        asked = await request.json()
+    except ValueError:
+        asked = None
+    node = asked.get("node") if isinstance(asked, dict) else None
     if not isinstance(node, str):
         return web.json_response({"error": "node is the id of the node whose run shall stop, as text"}, status=400)
     _asked.add(node)
