@@ -33,6 +33,14 @@ class ServerError(Exception):
     """The server, or the job that it was given, failed; the message is the server's own."""
 
 
+class NodeError(ServerError):
+    """A node failed; event: all that the server says of it, as its type and traceback."""
+
+    def __init__(self, event: dict):
+        super().__init__(f"{event['node_type']}: {event['exception_message'].strip()}")
+        self.event = event
+
+
 class Interrupted(ServerError):
     """The job was cancelled."""
 
@@ -122,7 +130,7 @@ async def follow(socket: aiohttp.ClientWebSocketResponse, job: str, watch: Calla
         elif kind == "execution_interrupted":
             raise Interrupted("the job was cancelled")
         elif kind == "execution_error":
-            raise ServerError(f"{data['node_type']}: {data['exception_message'].strip()}")
+            raise NodeError(data)
         elif kind == "executing" and data["node"] is None:
             return  # the last word; at "execution_success" the history is not written yet
     raise ServerError("the server closed the connection while the job was running; see its log")

@@ -179,11 +179,12 @@ JUNK = {
     "video latent": {"samples": torch.zeros(1, 16, 1, 8, 8)},
     "no latents": {"samples": torch.zeros(0, 16, 8, 8)},
     "nan latent": {"samples": torch.full((1, 16, 8, 8), math.nan)},
-    "huge latent": {"samples": torch.zeros(1, 16, 8, 8), "batch_index": [10**9]},
     "no conditioning": [],
     "conditioning": [[torch.zeros(1, 8, 192), {"pooled_output": torch.zeros(1, 192)}]],
     "conditioning without pooled": [[torch.zeros(1, 8, 192), {}]],
     "conditioning of another model": [[torch.zeros(1, 77, 768), {}]],
+    "conditioning of another width": [[torch.zeros(1, 8, 100), {"pooled_output": torch.zeros(1, 192)}]],
+    "pooled of another width": [[torch.zeros(1, 8, 192), {"pooled_output": torch.zeros(1, 100)}]],
     "nan conditioning": [[torch.full((1, 8, 192), math.nan), {"pooled_output": torch.full((1, 192), math.nan)}]],
 }
 
@@ -195,7 +196,7 @@ class Give:
 
     @classmethod
     def INPUT_TYPES(cls):
-        return {"required": {"key": ("STRING", {})}}
+        return {"required": {"key": (list(JUNK),)}}
 
     @classmethod
     def IS_CHANGED(cls, key):

@@ -30,6 +30,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--minutes", type=float, default=float("inf"), help="end after so many, whatever was run")
     parser.add_argument("--seed", type=int, default=0, help="of the choice of prompts")
     parser.add_argument("--to", type=Path, default=RESULT, help="the JSON file with the figures")
+    parser.add_argument("--forget", action="store_true", help="clear the host's history after every ten prompts")
     chosen = parser.parse_args(arguments)
     end = time.monotonic() + 60 * chosen.minutes
     result = Soak()
@@ -38,6 +39,7 @@ def main(arguments: list[str]) -> int:
         os.environ |= temporary_folder_of(base)
         with serving(base, base / "output") as server:
             facts = {**machine(), "comfyui": host_version(server), "pack": commit(ROOT), "seed": chosen.seed}
+            facts["history"] = "cleared after every ten" if chosen.forget else "kept, as the host does"
 
             def told(so_far: Soak) -> None:
                 nonlocal result
@@ -47,7 +49,7 @@ def main(arguments: list[str]) -> int:
                     raise KeyboardInterrupt
 
             try:
-                soak(server, base, chosen.prompts, chosen.seed, told)
+                soak(server, base, chosen.prompts, chosen.seed, told, chosen.forget)
             except KeyboardInterrupt:
                 print("ended before its time")
     print(json.dumps(summary(result), indent=1))

@@ -128,7 +128,9 @@ def settings(**changes: object) -> dict:
 
 def good(random: random.Random) -> Job:
     prompt = guided(random)
-    kind = random.choice(["guided", "two people", "saved", "exact gradient", "plotted", "found seed", "models sent away"])
+    kind = random.choice(
+        ["guided", "two people", "saved", "exact gradient", "plotted", "found seed", "models sent away"]
+    )
     if kind == "two people":
         prompt["other"] = node("DrawDemoPortrait", identity=random.choice(PEOPLE), prompt="a person")
         prompt["other identity"] = encode("other")
@@ -168,9 +170,7 @@ def bad(random: random.Random) -> Job:
 
 def _broken_file(prompt: Prompt) -> None:
     inputs = {"discriminator": "truncated.onnx", "input_size": 64, "mean": 0.5, "std": 0.5, "channel_order": "rgb"}
-    prompt["discriminator"] = node(
-        "LoadEmbeddingDiscriminator", **inputs, left=0.0, top=0.0, right=1.0, bottom=1.0
-    )
+    prompt["discriminator"] = node("LoadEmbeddingDiscriminator", **inputs, left=0.0, top=0.0, right=1.0, bottom=1.0)
 
 
 def _junk(target: str, name: str, key: str) -> Callable[[Prompt], None]:
@@ -209,7 +209,9 @@ def out_of_memory(random: random.Random) -> Job:
     name, source = {"Model": ("model", ["model", 0]), "VAE": ("vae", ["model", 2])}.get(
         part, ("discriminator", ["discriminator", 0])
     )
-    prompt["faulty"] = node(f"TestFaulty{part}", **{name: source}, phase=phase, after=0 if phase == "load" else random.randrange(3))
+    prompt["faulty"] = node(
+        f"TestFaulty{part}", **{name: source}, phase=phase, after=0 if phase == "load" else random.randrange(3)
+    )
     (prompt["identity"] if part == "Discriminator" else prompt[SAMPLER])["inputs"][name] = ["faulty", 0]
     return Job(f"out of memory: {part}, {phase}", prompt, "")
 

@@ -18,7 +18,15 @@ from .figures import Point, measured
 from .prompts import SAMPLER, Job, mixed, plain
 
 EVERY = 10  # prompts, after which the plain one is run and the process measured
-RAW = ("Traceback", "object has no attribute", "KeyError", "IndexError", "AssertionError", "NoneType", "unexpected keyword")
+RAW = (
+    "Traceback",
+    "object has no attribute",
+    "KeyError",
+    "IndexError",
+    "AssertionError",
+    "NoneType",
+    "unexpected keyword",
+)
 
 
 @dataclass
@@ -45,15 +53,25 @@ class Soak:
 
 
 def soak(
-    server: ComfyServer, base: Path, prompts: int, seed: int = 0, told: Callable[[Soak], None] = lambda _: None
+    server: ComfyServer,
+    base: Path,
+    prompts: int,
+    seed: int = 0,
+    told: Callable[[Soak], None] = lambda _: None,
+    forget: bool = False,
 ) -> Soak:
-    """Run so many jobs, one after the other; ``told`` is called after every ten."""
+    """Run so many jobs, one after the other; ``told`` is called after every ten.
+
+    forget: has the host clear its history after every ten, of which it keeps the last 10,000 prompts with their outputs.
+    """
     result, process, started = Soak(), psutil.Process(server.process.pid), time.monotonic()
     jobs = mixed(seed)
     for number in range(prompts + 1):
         if number % EVERY == 0:
             digest, models = run_plain(server)
             result.plain[digest] += 1
+            if forget:
+                server.post("/history", {"clear": True})
             result.points.append(measured(process, base, number, time.monotonic() - started, models))
             told(result)
         if number < prompts:
