@@ -135,8 +135,8 @@ def _refuse_bomb(url: str, member: zipfile.ZipInfo) -> None:
     """Before a byte of it is written; zipfile never unpacks more than an entry says that it has."""
     if member.file_size > min(LARGEST, DENSEST * max(member.compress_size, 1)):
         raise DownloadError(
-            f"{url} sent a {member.filename} of {member.file_size >> 20} MiB in {member.compress_size >> 10} KiB, which "
-            "is none of a face pack; nothing was unpacked or installed"
+            f"{url} sent a {member.filename} of {member.file_size >> 20} MiB in {member.compress_size >> 10} KiB, "
+            "which is none of a face pack; nothing was unpacked or installed"
         )
 
 

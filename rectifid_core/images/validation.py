@@ -32,9 +32,7 @@ def _as_rgb(image: Tensor, what: str) -> Tensor:
     if min(height, width) < SMALLEST:
         raise ValueError(f"the {what} has only {width} x {height} pixels; use one of at least {SMALLEST} x {SMALLEST}")
     if height * width > LARGEST:
-        raise ValueError(
-            f"the {what} has {width} x {height} pixels, more than can be worked on; make it smaller before"
-        )
+        raise ValueError(f"the {what} has {width} x {height} pixels, too many to work on; make it smaller")
     if not image.is_floating_point():
         raise ValueError(f"the {what} has whole numbers ({image.dtype}); pixels must be fractions from 0 to 1")
     if not image.isfinite().all():

@@ -1,6 +1,4 @@
-"""What a network of a recogniser or detector may take, seen before it runs: an ONNX file of a few bytes can ask for all
-the memory of a machine.
-"""
+"""What the network of an ONNX file may take, seen before it runs: a few bytes can ask for all memory of a machine."""
 
 from __future__ import annotations
 

@@ -166,8 +166,8 @@ def _read_external(path: Path, tensor: onnx.TensorProto, most: int) -> bytes:
         ) from error
     if count > most:
         raise OnnxError(
-            f"{path.name} asks for more than {LARGEST_WEIGHTS >> 30} GiB of weights from other files, which no recogniser "
-            "or detector has; do not trust it"
+            f"{path.name} asks for more than {LARGEST_WEIGHTS >> 30} GiB of weights from other files, which no "
+            "recogniser or detector has; do not trust it"
         )
     with file.open("rb") as opened:
         opened.seek(start)

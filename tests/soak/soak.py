@@ -62,7 +62,7 @@ def soak(
 ) -> Soak:
     """Run so many jobs, one after the other; ``told`` is called after every ten.
 
-    forget: has the host clear its history after every ten, of which it keeps the last 10,000 prompts with their outputs.
+    forget: has the host clear its history after every ten, of which it keeps 10,000 prompts with their outputs.
     """
     result, process, started = Soak(), psutil.Process(server.process.pid), time.monotonic()
     jobs = mixed(seed)

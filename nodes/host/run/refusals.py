@@ -17,13 +17,13 @@ def prompts_of_this_model() -> Iterator[None]:
         if error.args != ("pooled_output",):
             raise
         raise ValueError(
-            "positive or negative: this model reads a summary of the prompt, which this conditioning has not, so that it "
-            "comes from the text encoder of another model: connect CLIP Text Encode with the CLIP of this model."
+            "positive or negative: this model reads a summary of the prompt, which this conditioning has not, so that "
+            "it comes from the text encoder of another model: connect CLIP Text Encode with the CLIP of this model."
         ) from error
     except RuntimeError as error:
         if not any(words in str(error) for words in _SHAPES):
             raise
         raise ValueError(
-            f"This model cannot read what it gets ({str(error).splitlines()[0]}): positive or negative, or a ControlNet, "
-            "are of another model. Connect CLIP Text Encode with the CLIP of this model, and its own ControlNets."
+            f"This model cannot read what it gets ({str(error).splitlines()[0]}): positive or negative, or a "
+            "ControlNet, are of another model. Connect CLIP Text Encode with the CLIP of this model, and its own ControlNets."
         ) from error
