@@ -55,6 +55,13 @@ def write_base(base: Path) -> Path:
     return base
 
 
+def write_pack_copy(folder: Path) -> Path:
+    """The pack's files as a user has them, in a folder of any name; returns it."""
+    left_out = shutil.ignore_patterns(".*", "__pycache__", "tests", "benchmarks", "output", "docs")
+    shutil.copytree(ROOT, folder, ignore=left_out)
+    return folder
+
+
 def write_small_models(models: Path, *programs: str) -> None:
     """Runs programs of this package (`small_models`, `small_additions`), each in a process of its own with the host.
 

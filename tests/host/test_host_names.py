@@ -47,10 +47,10 @@ class Names(ast.NodeVisitor):
                 self.used.add(f"{node.module}.{alias.name}")
         elif isinstance(node, ast.Assign | ast.AnnAssign) and isinstance(node.value, ast.Call):
             function, arguments = ast.unparse(node.value.func), node.value.args
-            if function.endswith("import_module") and arguments and isinstance(arguments[0], ast.Constant):
-                if arguments[0].value in HOST:
-                    target = node.targets[0] if isinstance(node, ast.Assign) else node.target
-                    self.bound[ast.unparse(target)] = arguments[0].value
+            name = arguments[0].value if arguments and isinstance(arguments[0], ast.Constant) else None
+            if function.endswith("import_module") and name in HOST:
+                target = node.targets[0] if isinstance(node, ast.Assign) else node.target
+                self.bound[ast.unparse(target)] = str(name)
 
     def _dotted(self, node: ast.AST) -> str | None:
         if isinstance(node, ast.Name):

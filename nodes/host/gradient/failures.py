@@ -16,6 +16,7 @@ _OUT_OF_MEMORY = (
     "cublas_status_alloc_failed",
     "cudnn_status_alloc_failed",
 )
+_SAID = "There is too little memory"  # to do what, and what to do about it
 _IN_PLACE = "modified by an inplace operation"
 
 
@@ -32,11 +33,9 @@ def enough_memory(advice: str) -> Iterator[None]:
     try:
         yield
     except (RuntimeError, MemoryError) as error:
-        if not is_out_of_memory(error):
+        if not is_out_of_memory(error) or str(error).startswith(_SAID):
             raise
-        raise torch.OutOfMemoryError(
-            f"There is too little memory to {advice}; close other programs that use the memory."
-        ) from error
+        raise torch.OutOfMemoryError(f"{_SAID} to {advice}; close other programs that use the memory.") from error
 
 
 def is_change_of_saved_tensor(error: BaseException) -> bool:

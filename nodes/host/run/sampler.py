@@ -36,7 +36,7 @@ from ..flows.flow import Denoiser
 from ..gradient.autograd import attribute, differentiable, normal
 from ..gradient.cfg_gradient import conditional_gradient
 from ..gradient.decoder import VAEDecoder, refuse_other_vaes
-from ..gradient.failures import is_out_of_memory
+from ..gradient.failures import enough_memory, is_out_of_memory
 from ..gradient.memory import (
     CONDITIONAL,
     GRADIENTS,
@@ -323,7 +323,7 @@ def sample(
     )
     noise = comfy.sample.prepare_noise(samples, seed, latent.get("batch_index"))
     sigmas = sigmas_of(model, steps, scheduler, denoise)
-    with prompts_of_this_model():
+    with prompts_of_this_model(), enough_memory("load this model: choose a smaller file of it (fp8, GGUF)"):
         samples = comfy.sample.sample_custom(
             model, noise, cfg, sampler, sigmas, positive, negative, samples, latent.get("noise_mask"), seed=seed
         )
