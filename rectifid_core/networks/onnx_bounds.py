@@ -51,7 +51,7 @@ def _values(model: onnx.ModelProto) -> Iterator[onnx.ValueInfoProto]:
             each.version = max(each.version, lowest)
         try:
             yield from onnx.shape_inference.infer_shapes(model, data_prop=True).graph.value_info
-        except Exception:  # a file that contradicts itself is refused in other words, where it is converted or run
+        except (onnx.shape_inference.InferenceError, RuntimeError, ValueError):  # told where it is converted or run
             continue
 
 

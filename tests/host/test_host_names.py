@@ -16,7 +16,7 @@ import pytest
 
 from tests.helpers.places import ROOT
 
-HOST = {"comfy", "comfy_api", "comfy_execution", "folder_paths", "latent_preview", "server", "nodes"}
+HOST = {"comfy", "comfy_api", "comfy_execution", "comfyui_version", "folder_paths", "latent_preview", "server", "nodes"}
 AT_RUN_TIME = {"instance"}  # attributes that a class has once the server is up: what follows is the class's own
 UNKNOWN: Any = object()
 

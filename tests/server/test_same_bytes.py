@@ -27,7 +27,7 @@ def world(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def first(world):
-    """PNGs of the portrait by one server, one by one and in a queue, of another seed, and the plain picture's digest."""
+    """PNGs of the portrait by one server, alone and in a queue, of another seed, and the plain picture's digest."""
     with served(world) as server:
         png, (plain, _) = drawn(server, portrait()), run_plain(server)
         again = drawn(server, portrait())

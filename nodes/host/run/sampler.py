@@ -236,6 +236,8 @@ class GuidedSampler(comfy.samplers.Sampler):
                 "seed": extra_args.get("seed") or 0,
                 "steps": len(sigmas) - 1,
                 "gradient": f"{CONDITIONAL}, {gradient.name}" if self._conditional(guider) else gradient.name,
+                "device": str(x.device),
+                "types": sorted(str(each).removeprefix("torch.") for each in self._computed_in(network)),
                 **chosen,
             }
         )
