@@ -96,7 +96,8 @@ def _parse(path: Path, content: bytes) -> onnx.ModelProto:
     damaged = OnnxError(f"{path.name} is not an ONNX file, or only a part of one; download it again")
     try:
         model = onnx.ModelProto.FromString(content)
-    except DecodeError as error:
+        _read_names(model)
+    except (DecodeError, UnicodeDecodeError) as error:
         raise damaged from error
     if not (model.graph.node and model.opset_import):  # a file cut between two fields still parses
         raise damaged
@@ -109,6 +110,22 @@ def _parse(path: Path, content: bytes) -> onnx.ModelProto:
                 f"{node.domain or 'ai.onnx'!r}, which the file does not declare; download or export it again"
             )
     return model
+
+
+def _read_names(model: onnx.ModelProto) -> None:
+    """Every name once: those that are no text raise UnicodeDecodeError as they are read, and not as they are parsed."""
+    graph = model.graph
+    for each in model.opset_import:
+        _ = each.domain
+    for node in graph.node:
+        _ = node.name, node.op_type, node.domain, list(node.input), list(node.output)
+        _ = [(attribute.name, attribute.t.name) for attribute in node.attribute]
+    for named in (*graph.initializer, *graph.input, *graph.output, *graph.value_info):
+        _ = named.name
+    for value in (*graph.input, *graph.output, *graph.value_info):
+        _ = [axis.dim_param for axis in value.type.tensor_type.shape.dim]
+    for tensor in graph.initializer:
+        _ = [(entry.key, entry.value) for entry in tensor.external_data]
 
 
 def _external(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
