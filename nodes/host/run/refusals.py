@@ -25,5 +25,5 @@ def prompts_of_this_model() -> Iterator[None]:
             raise
         raise ValueError(
             f"This model cannot read what it gets ({str(error).splitlines()[0]}): positive or negative, or a "
-            "ControlNet, are of another model. Connect CLIP Text Encode with the CLIP of this model, and its ControlNets."
+            "ControlNet, are of another model. Connect CLIP Text Encode with the CLIP of this model."
         ) from error
