@@ -1,0 +1,32 @@
+"""Pictures of nobody, made by models, which ComfyUI's template packages bring."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+PORTRAITS = {  # the width of the face in pixels
+    "flux_fill_inpaint_example-1": 245,
+    "hidream_i1_dev-1": 184,
+    "image_z_image_turbo-1": 135,
+    "hidream_e1_1-2": 130,
+}
+
+
+def portrait(name: str) -> Tensor:
+    for kind in ("image", "other", "video"):
+        spec = importlib.util.find_spec(f"comfyui_workflow_templates_media_{kind}")
+        path = spec and Path(spec.origin).parent / "templates" / f"{name}.webp"
+        if path and path.is_file():
+            return picture(path)
+    pytest.skip(f"{name}.webp is not installed; it is in the packages comfyui-workflow-templates-media-*")
+
+
+def picture(path: Path) -> Tensor:
+    return torch.from_numpy(np.asarray(Image.open(path).convert("RGB")).copy()).movedim(-1, 0).float() / 255
