@@ -188,7 +188,7 @@ def test_a_run_leaves_models_and_pictures_as_they_were(plain, composed, composit
     unguided = job.ksampler(**composition.settings)
 
     def tensors():
-        return list(job.model.model.state_dict(keep_vars=True).values())
+        return [*job.model.model.parameters(), *job.model.model.buffers()]
 
     held = tensors()
     job.guide(**composition.settings)
