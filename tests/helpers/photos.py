@@ -13,18 +13,7 @@ from torch import Tensor
 from rectifid_core.discriminators.faces.runtime import as_bgr
 from rectifid_core.images.regions import Region
 
-from .places import shared
 from .portraits import picture
-
-MODELS = ("scrfd_2.5g_bnkps.onnx", "mobilefacenet.onnx")
-
-
-def real_pack(folder: Path) -> Path:
-    """A folder with a real detector and a real recogniser."""
-    folder.mkdir(parents=True)
-    for name in MODELS:
-        (folder / name).write_bytes(shared(f"models/{name}").read_bytes())
-    return folder
 
 
 def group_photo() -> Tensor:
