@@ -25,7 +25,7 @@ def patched(node, *settings, **named):
     return put
 
 
-def skipping(double, single, rescaled=0.0):
+def skipping(double, single):
     """In all steps, these of the model's blocks."""
     return patched(
         SkipLayerGuidanceDiT,
@@ -34,7 +34,6 @@ def skipping(double, single, rescaled=0.0):
         end_percent=1.0,
         double_layers=double,
         single_layers=single,
-        rescaling_scale=rescaled,
     )
 
 
@@ -70,7 +69,7 @@ COMPOSITIONS = {
     "CFGNorm": Composition("flow", patched(CFGNorm, 0.9), CFG),
     "CFGZeroStar": Composition("flow", patched(CFGZeroStar), CFG),
     "RescaleCFG": Composition("flow", put_rescaled_cfg, CFG),
-    "skipped layers of SD3": Composition("flow", skipping("0", "", 0.4), CFG),
+    "skipped layers of SD3": Composition("flow", skipping("0", ""), CFG),
     "skipped layers of FLUX": Composition("flux_dev", skipping("", "0"), CFG),
     "downscaled": Composition("unet", patched(PatchModelAddDownscale, 1, 2.0, 0.0, 1.0, True, "area", "bicubic"), CFG),
     "HyperTile": Composition("unet", patched(HyperTile, 32, 1, 0, False), CFG),
