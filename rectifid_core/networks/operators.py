@@ -102,12 +102,12 @@ def register() -> None:
         if node.attributes.get("block_size") or node.attributes.get("saturate", 1) != 1:
             raise NotImplementedError(f"{node.operation_type} by blocks")
         try:
-            scale = get_const_value(node.input_values[1], graph)
+            scale = torch.as_tensor(get_const_value(node.input_values[1], graph))
             has_zero = len(node.input_values) > 2 and node.input_values[2]
             zero = get_const_value(node.input_values[2], graph) if has_zero else torch.zeros_like(scale).to(torch.uint8)
         except KeyError as error:
             raise NotImplementedError(f"{node.operation_type} with a scale that is no constant") from error
-        return torch.as_tensor(scale), torch.as_tensor(zero)
+        return scale, torch.as_tensor(zero)
 
     def quantise(node: Any, graph: Any) -> nn.Module:
         scale, zero = numbers(node, graph)
