@@ -103,7 +103,7 @@ STANDS_FOR = {
     ],
 )
 def test_with_small_models_it_is_guided(server, object_info, name, family):
-    """Of two checkpoints that are merged, both are the same one here; where the photograph sets the size, a small one."""
+    """Of two checkpoints that are merged, both are the same one here; a picture as large as the photograph is small."""
     prompt = prompt_of(name, object_info, 8)
     kinds = {node: entry["class_type"] for node, entry in prompt.items()}
     for entry in prompt.values():
