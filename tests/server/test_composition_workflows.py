@@ -82,6 +82,7 @@ SMALL = {
 OUTPUTS = ["UNETLoader", "CLIPLoader", "VAELoader"]  # a checkpoint's
 STANDS_FOR = {
     "LoadImage": "DrawDemoPortrait",
+    "DualCLIPLoader": "CLIPLoader",
     "EmptySD3LatentImage": "EmptyLatentImage",
     "LoadFaceDiscriminator": "LoadDemoDiscriminator",
 }
@@ -96,10 +97,13 @@ STANDS_FOR = {
         ("23 Attention patches, IPAdapter", "consistency"),
         ("24 Style of a picture, Redux", "consistency"),
         ("25 Merged models", "consistency"),
+        ("26 Edit a photo with FLUX.1 Kontext", "consistency"),
+        ("27 Edit a photo with FLUX.2 klein", "flow"),
+        ("28 Edit a photo with Qwen-Image-Edit", "flow"),
     ],
 )
 def test_with_small_models_it_is_guided(server, object_info, name, family):
-    """Of two checkpoints that are merged, both are the same one here."""
+    """Of two checkpoints that are merged, both are the same one here; a picture as large as the photograph is small."""
     prompt = prompt_of(name, object_info, 8)
     kinds = {node: entry["class_type"] for node, entry in prompt.items()}
     for entry in prompt.values():
@@ -108,6 +112,7 @@ def test_with_small_models_it_is_guided(server, object_info, name, family):
         for input_, value in entry["inputs"].items():
             kind = kinds.get(value[0]) if isinstance(value, list) else None
             kind = OUTPUTS[value[1]] if kind == "CheckpointLoaderSimple" else STANDS_FOR.get(kind, kind)
+            kind = "EmptyLatentImage" if input_ == "latent_image" else kind
             if kind in SMALL:
                 entry["inputs"][input_] = [kind, 0]
     prompt |= {kind: {"class_type": kind, "inputs": inputs} for kind, inputs in SMALL.items()}
