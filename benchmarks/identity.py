@@ -110,6 +110,7 @@ def run(world: World, triples: Triples, settings: dict, iterations: int, batch: 
         "tenth": measured[:, 0].quantile(0.1, dim=1).tolist(),
         "ran": ran,
         "judge_sem": (measured[:, 0].std(dim=1) / len(triples) ** 0.5).tolist(),
+        "prompt_sem": (measured[:, 3].std(dim=1) / len(triples) ** 0.5).tolist(),
         "seconds_per_iteration": seconds / len(triples) / max(iterations, 1),
     }
     return {"row": row, "images": {number: torch.cat(pictures) for number, pictures in images.items()}}
