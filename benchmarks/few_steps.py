@@ -18,17 +18,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from portrait import Scene, write_prompt
+from measure import QUICK, RESULTS
 from rivals.basis import Clock, cache, read, sample
 from rivals.rectifid import guide
-from rivals.table import QUICK
-from scores import Scores
+from rivals.scores import Scores
 from torch import Tensor, nn
 from torch.nn import functional as F
-from velocity import shift
-from world import PromptedFlow, Triples, World, guidance_by, machine
+from world import PromptedFlow, Scene, Triples, World, guidance_by, machine, shift, write_prompt
 
-RESULTS = Path(__file__).parent / "results"
 STEPS, MODELS = (1, 2, 4, 8), ("flow", "consistency")
 TRAJECTORIES, PIECES, BATCH, RATE = 1500, 8, 64, 3e-4
 

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from measure import QUICK, RESULTS
 from rivals.basis import Rival
 from rivals.celeb_basis import CelebBasis
 from rivals.dno import DNO
@@ -28,14 +29,13 @@ from rivals.instantid import InstantID
 from rivals.ip_adapter import IPAdapter
 from rivals.rectifid import Ours, OursOnAdapter, Published
 from rivals.reno import ReNO
-from rivals.table import QUICK, answered, row_of, shortened
+from rivals.scores import Scores
+from rivals.table import answered, row_of, shortened
 from rivals.textual_inversion import TextualInversion
 from rivals.universal_guidance import UniversalGuidance
-from scores import Scores
 from torch import Tensor
 from world import Triples, World, machine
 
-RESULTS = Path(__file__).parent / "results"
 RIVALS: tuple[type[Rival], ...] = (
     *(TextualInversion, DreamBooth, DreamBoothLora, CelebBasis, IPAdapter, InstantID),
     *(ReNO, DNO, FlowChef, FMRG, UniversalGuidance, Published, Ours, OursOnAdapter),

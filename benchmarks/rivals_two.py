@@ -15,18 +15,18 @@ import json
 from pathlib import Path
 
 import torch
+from measure import QUICK, RESULTS
 from rivals.basis import Answer, Clock
 from rivals.cones2 import Cones2
 from rivals.fastcomposer import FastComposer
 from rivals.guided import Guided
 from rivals.rectifid import guide
-from rivals.table import QUICK, answered, row_of, shortened
-from scores import Scores, sem
+from rivals.scores import Scores, sem
+from rivals.table import answered, row_of, shortened
 from torch import Tensor
 from two_people import guidance
 from world import Couples, World, machine, panel_similarity
 
-RESULTS = Path(__file__).parent / "results"
 SHOWN = 6
 
 

@@ -15,10 +15,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from identity import DEFAULTS, run, yardstick
-from rivals.table import QUICK
+from measure import QUICK, RESULTS
 from world import Triples, World, machine
 
-RESULTS = Path(__file__).parent / "results"
 SCALES = (0.25, 0.5, 1.0, 2.0, 4.0)
 RULES = ("anchored", "accumulated")
 

@@ -19,18 +19,30 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import world  # noqa: F401  it says where the modules of demo/ are found
 from labels import LABELS, draw_labels
-from portrait import ATTRIBUTES, Identity, Scene, draw, write_prompt
+from measure import QUICK, RESULTS
 from rivals.basis import sample
 from rivals.rectifid import guide
-from rivals.table import QUICK
+from rivals.scores import sem
 from safetensors.torch import load_file
-from scores import sem
 from torch import Tensor, nn
-from train_recognisers import by_attribute
 from traits import lab
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
-from world import WEIGHTS, Triples, World, guidance_by, machine, similarity
+from world import (
+    ATTRIBUTES,
+    WEIGHTS,
+    Identity,
+    Scene,
+    Triples,
+    World,
+    by_attribute,
+    draw,
+    guidance_by,
+    machine,
+    similarity,
+    write_prompt,
+)
 
 from rectifid_core.discriminators.base import EmbeddingDiscriminator
 from rectifid_core.discriminators.segmenter import load_segmenter
@@ -41,7 +53,6 @@ from rectifid_core.guidance.style import StyleGuidance
 from rectifid_core.guidance.weighted_sum import Schedule
 from rectifid_core.identity.encoding import encode_identity
 
-RESULTS = Path(__file__).parent / "results"
 NEAR = 20.0  # in CIE Lab: of the same color
 SHOWN = 6
 

@@ -7,11 +7,9 @@ from dataclasses import fields, is_dataclass, replace
 
 import torch
 from measure import peak_bytes
-from world import ROOT, Couples, Triples, World
+from world import Couples, Triples, World
 
 from rivals.basis import Answer, Rival, cache, digest
-
-QUICK = ROOT / "output" / "benchmarks"
 
 
 def shortened(rival):

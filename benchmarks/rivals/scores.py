@@ -5,9 +5,8 @@ from __future__ import annotations
 import torch
 from quality import PICTURES, frechet, network, pictures_of, someone, somewhere
 from torch import Tensor
+from traits import AMOUNTS, CHOICES, agree, read_traits
 from world import WEIGHTS, Triples, World, similarity
-
-from demo.traits import AMOUNTS, CHOICES, agree, read_traits
 
 
 class Scores:
