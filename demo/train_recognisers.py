@@ -1,16 +1,16 @@
 """Trains the two recognisers, one that guides and one that only judges, the attribute reader that scores the prompt,
 the trait reader that says who is to be seen, and a network for the Frechet distance of pictures.
 
-    python demo/train_recognisers.py guide --minutes 30
-    python demo/train_recognisers.py judge --minutes 35
+    python demo/train_recognisers.py guide --minutes 45
+    python demo/train_recognisers.py judge --minutes 31
     python demo/train_recognisers.py attributes --minutes 15
     python demo/train_recognisers.py reader --minutes 20
     python demo/train_recognisers.py features --minutes 8
 
 The recognisers differ in people (disjoint), seed and architecture.  Each batch has families: people and their twins,
 who differ in one trait, in the same scenes.  Besides telling people apart, the embedding has to give away each trait
-(an auxiliary loss), so that none can be left out.  In every other step the pictures are changed by an adversary (one
-gradient step within a ball), so that the networks' gradients follow what people see rather than single pixels.  Each is
+(an auxiliary loss), so that none can be left out.  In every other step the pictures are changed by an adversary (two
+gradient steps within a ball), so that the networks' gradients follow what people see rather than single pixels.  Each is
 exported as ONNX, input (B, 3, 64, 64) RGB in [-1, 1], 128 pixels for the trait reader; each stage resumes from the
 cache.  Minutes are those of one processor.
 """
@@ -43,7 +43,7 @@ from traits import OUTPUTS, encode_traits, trait_loss
 
 TEMPERATURE = 0.06
 TRAIT_WEIGHT = 2.0
-ADVERSARY = 1.0  # L2 radius of the adversarial change of a 3 x 64 x 64 picture in [-1, 1]
+ADVERSARY, ADVERSARY_STEPS = 3.0, 2  # L2 radius of the adversarial change of a 3 x 64 x 64 picture in [-1, 1]
 
 
 class ResidualRecogniser(nn.Module):
@@ -154,13 +154,23 @@ def read_loss(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def adversary(loss, x: Tensor, radius: float) -> Tensor:
-    """x moved one step up the loss from a random start, within a ball of at most ``radius``."""
+    """x moved up the loss by steps from a random start (Madry et al. 2018), within a ball of at most ``radius``."""
     radius = radius * torch.rand(x.shape[0], 1, 1, 1)
-    start = torch.randn_like(x)
-    start = (x + 0.5 * radius * start / start.flatten(1).norm(dim=1).view(-1, 1, 1, 1)).requires_grad_(True)
-    (gradient,) = torch.autograd.grad(loss(start), start)
-    step = gradient / gradient.flatten(1).norm(dim=1).view(-1, 1, 1, 1).clamp(min=1e-12)
-    return (start + radius * step).detach().clamp(-1, 1)
+    change = 0.5 * radius * _direction(torch.randn_like(x))
+    for _ in range(ADVERSARY_STEPS):
+        moved = (x + change).requires_grad_(True)
+        (gradient,) = torch.autograd.grad(loss(moved), moved)
+        change = change + 1.5 / ADVERSARY_STEPS * radius * _direction(gradient)
+        change = change * (radius / _length(change)).clamp(max=1)
+    return (x + change).clamp(-1, 1)
+
+
+def _length(x: Tensor) -> Tensor:
+    return x.flatten(1).norm(dim=1).view(-1, 1, 1, 1).clamp(min=1e-12)
+
+
+def _direction(x: Tensor) -> Tensor:
+    return x / _length(x)
 
 
 def family_batches(name: str, rng: np.random.Generator, families: int = 24, moments: int = 2):

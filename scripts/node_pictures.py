@@ -13,6 +13,13 @@ from .editor import Editor
 from .environment import ROOT
 
 HELP = ROOT / "web" / "docs"
+WIDTH = 270  # pixels, at least, of a node that stands alone: its title is to be read whole
+ALONE = """([type, width]) => {
+    const node = LiteGraph.createNode(type)
+    app.graph.clear()
+    app.graph.add(node)
+    node.setSize([Math.max(node.size[0], width), node.size[1]])
+}"""
 AIM = """type => {
     const node = app.graph.nodes.find(node => node.type === type), {ds} = app.canvas
     ds.scale = 1
@@ -41,7 +48,7 @@ def draw_nodes(editor: Editor, ran: Path, templates: Iterable[Path]) -> None:
             draw_node(editor, node)
             missing.remove(node)
     for node in sorted(missing):
-        editor.page.evaluate("type => { app.graph.clear(); app.graph.add(LiteGraph.createNode(type)) }", node)
+        editor.page.evaluate(ALONE, [node, WIDTH])
         editor.settle()
         draw_node(editor, node)
 
