@@ -18,8 +18,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import rivals  # noqa: F401  it says where the modules of demo/ are found
 import torch
-import world  # noqa: F401  it says where the modules of demo/ are found
 from labels import LABELS, draw_labels
 from measure import QUICK, RESULTS
 from rivals.basis import sample

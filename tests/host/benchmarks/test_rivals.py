@@ -15,10 +15,17 @@ pytestmark = needs_weights
 
 @pytest.fixture(scope="module")
 def world():
-    return benchmark("world").World()
+    with torch.inference_mode(False):
+        return benchmark("world").World()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(autouse=True)
+def outside_inference_mode():
+    with torch.inference_mode(False):
+        yield
+
+
+@pytest.fixture
 def flow(world):
     return world.flow(["a smiling person in a red hat, green background"] * 3)
 
