@@ -20,12 +20,12 @@ from rivals.words import WordedFlow, class_word, learn_codes, new_word
 
 @dataclass
 class CelebBasis:
-    iterations: int = 60
+    iterations: int = 50
     rate: float = 0.1
     vectors: int = 4
-    people: int = 128
+    people: int = 64
     drawn: int = 12_000  # people of whom there are pictures, for the other methods too
-    components: int = 48
+    components: int = 32
     name: ClassVar[str] = "celeb_basis"
     stands_for: ClassVar[tuple[str, ...]] = ()
     sees: ClassVar[bool] = False
@@ -40,7 +40,7 @@ class CelebBasis:
             everybody, clock = People.load(world, self.drawn), Clock()
             latents, words = everybody.latents[: self.people, 0], everybody.read[: self.people, 0]
             start = class_word(world, len(latents), self.vectors)
-            codes = learn_codes(world, latents, words, start, new_word, 60, 0.03).flatten(1)
+            codes = learn_codes(world, latents, words, start, new_word, 50, 0.03).flatten(1)
             torch.save({**basis_of(codes, self.components), "seconds": clock.seconds}, self._path)
         return torch.load(self._path, weights_only=True)["seconds"]
 

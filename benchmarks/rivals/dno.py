@@ -19,7 +19,7 @@ from rivals.reno import run
 
 @dataclass
 class DNO(Guided):
-    iterations: int = 30
+    iterations: int = 20
     rate: float = 0.05
     weight: float = 0.1  # of the regulariser
     name: ClassVar[str] = "dno"

@@ -20,7 +20,7 @@ from world import PromptedFlow, Triples, World
 
 from rivals.basis import Answer, Clock, captions, encode, levels, mix, read, sample
 
-HALF = 8  # of a batch: the reference at so many noise levels, and as many of the flow's own pictures
+HALF = 4  # of a batch: the reference at a noise level in each window, and as many of the flow's own pictures
 PRIOR = 128  # of those
 Weights = dict[str, Tensor]
 
@@ -70,8 +70,8 @@ class Prior:
 
 @dataclass
 class DreamBooth:
-    iterations: int = 50
-    rate: float = 3e-4
+    iterations: int = 60
+    rate: float = 1e-3
     name: ClassVar[str] = "dreambooth"
     stands_for: ClassVar[tuple[str, ...]] = ()
     sees: ClassVar[bool] = False

@@ -17,7 +17,7 @@ from rivals.guided import Guided
 
 @dataclass
 class ReNO(Guided):
-    iterations: int = 30
+    iterations: int = 20
     rate: float = 5.0
     clip: float = 0.1
     weight: float = 1.0  # of the likeness, beside the regulariser's 0.01

@@ -17,8 +17,8 @@ from rivals.words import WordedFlow, class_word, learn_codes, new_word
 
 @dataclass
 class TextualInversion:
-    iterations: int = 100
-    rate: float = 0.03
+    iterations: int = 60
+    rate: float = 0.05
     vectors: int = 4
     name: ClassVar[str] = "textual_inversion"
     stands_for: ClassVar[tuple[str, ...]] = ()
