@@ -70,7 +70,7 @@ class Prior:
 
 @dataclass
 class DreamBooth:
-    iterations: int = 60
+    iterations: int = 40
     rate: float = 1e-3
     name: ClassVar[str] = "dreambooth"
     stands_for: ClassVar[tuple[str, ...]] = ()
