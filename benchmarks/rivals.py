@@ -30,7 +30,7 @@ from rivals.ip_adapter import IPAdapter
 from rivals.rectifid import Ours, OursOnAdapter, Published
 from rivals.reno import ReNO
 from rivals.scores import Scores
-from rivals.table import answered, row_of, shortened
+from rivals.table import answered, answers_of, row_of, shortened
 from rivals.textual_inversion import TextualInversion
 from rivals.universal_guidance import UniversalGuidance
 from torch import Tensor
@@ -70,6 +70,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--only", nargs="*", help="methods")
     parser.add_argument("--answers", action="store_true", help="draw what is missing, and measure nothing")
+    parser.add_argument("--kept", action="store_true", help="measure what is drawn already, and draw nothing")
     arguments = parser.parse_args()
     torch.set_grad_enabled(False)
     torch.set_num_threads(1)
@@ -86,6 +87,8 @@ def main() -> None:
     for kind in RIVALS:
         rival = shortened(kind()) if arguments.quick else kind()
         if arguments.only and rival.name not in arguments.only:
+            continue
+        if arguments.kept and not answers_of(rival, triples, "one").exists():
             continue
         rival.learn(world)
         answer = answered(world, rival, triples, "one")

@@ -159,7 +159,7 @@ def train(world: World, people: People, adapter: Adapter, minutes: float, embedd
 class IPAdapter:
     minutes: float = 10.0  # of training
     people: int = 12_000
-    strength: float = 1.0
+    strength: float = 1.5
     windows: int = 4
     iterations: int = 0
     name: ClassVar[str] = "ip_adapter"

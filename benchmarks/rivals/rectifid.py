@@ -71,7 +71,7 @@ def guide(world: World, flow: Flow, guidance: Guidance, noise: Tensor, iteration
 class OursOnAdapter(Ours):
     """The same, on the flow with the image adapter."""
 
-    adapter: IPAdapter = field(default_factory=IPAdapter)
+    adapter: IPAdapter = field(default_factory=lambda: IPAdapter(strength=1.0))  # one call of the flow, not two
     name: ClassVar[str] = "ours_on_adapter"
 
     def learn(self, world: World) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import fields, is_dataclass, replace
+from pathlib import Path
 
 import torch
 from measure import peak_bytes
@@ -28,19 +29,23 @@ def shortened(rival):
     return replace(rival, **changes)
 
 
-def answered(world: World, rival: Rival, questions: Triples | Couples, kind: str) -> Answer:
-    """The method's pictures, of the cache where these settings and weights have drawn them.
+def answers_of(rival: Rival, questions: Triples | Couples, kind: str) -> Path:
+    """The file of a method's pictures, which is another one for other settings, questions or weights.
 
     kind: of questions, "one" person or "two".
     """
     seen = digest("recogniser_guide.onnx") if rival.sees else ""
     key = hashlib.sha256(f"{kind} {rival} {len(questions)} {seen}".encode()).hexdigest()[:8]
-    path = cache() / f"answers_{rival.name}_{key}.pt"
+    return cache() / f"answers_{rival.name}_{key}.pt"
+
+
+def answered(world: World, rival: Rival, questions: Triples | Couples, kind: str) -> Answer:
+    """The method's pictures, of the cache where they have been drawn."""
+    path = answers_of(rival, questions, kind)
     if not path.exists():
         answer = rival.answer(world, questions)
-        memory = peak_bytes(
-            lambda: replace(rival, iterations=min(2, rival.iterations)).answer(world, questions.part(slice(1)))
-        )
+        short = replace(rival, iterations=min(2, rival.iterations))
+        memory = peak_bytes(lambda: short.answer(world, questions.part(slice(1))))
         torch.save({**vars(answer), "memory_bytes": memory}, path)
     return Answer(**torch.load(path, weights_only=True))
 
