@@ -49,6 +49,8 @@ def plot(results: dict, path: Path) -> None:
             color = ("tab:blue", "tab:orange")[RULES.index(rule)]
             band(line[2], [row["scale"] for row in rows], *ends, color, rule)
         line[2].set(title=f"{title} after the last iteration", xlabel="guidance scale", xscale="log")
+        line[2].set_xticks(SCALES, [f"{scale:g}" for scale in SCALES])
+        line[2].minorticks_off()
         line[2].legend(fontsize=7)
     for panel in panels.ravel():
         panel.grid(alpha=0.3)

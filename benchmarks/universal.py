@@ -197,7 +197,13 @@ def grid(columns: dict[str, Tensor], path: Path) -> None:
     sheet = Image.new("RGB", (side * len(columns), head + count * side), "white")
     pen = ImageDraw.Draw(sheet)
     for x, (title, pictures) in enumerate(columns.items()):
-        pen.multiline_text((x * side + 4, 3), title.replace(" with", "\nwith"), fill="black", font_size=12, spacing=2)
+        pen.multiline_text(
+            (x * side + 4, 3),
+            title.replace(" with", "\nwith").replace(", ", "\n"),
+            fill="black",
+            font_size=12,
+            spacing=2,
+        )
         for y in range(count):
             pixels = (pictures[y].clamp(0, 1) * 255).round().byte()
             pixels = pixels.permute(1, 2, 0) if pixels.ndim == 3 else pixels
@@ -217,11 +223,11 @@ def main() -> None:
     bench = Bench(World(), 4 if arguments.quick else arguments.n, 5 if arguments.quick else 20)
     layouts = torch.tensor([overlap(*pair) for pair in zip(bench.wishes.layouts, bench.wishes.masks, strict=True)])
     results = {"machine": machine(), "n": len(bench.triples), "drawn_there": layouts.mean().item(), "rows": []}
-    columns = {"reference": bench.triples.references, "mask": bench.wishes.masks, "style": bench.wishes.styles}
+    columns = {"reference": bench.triples.references, "mask": bench.wishes.masks, "the style": bench.wishes.styles}
     for row in ROWS:
         found, plain, guided = bench.run(row)
         results["rows"].append(found)
-        columns |= {row: guided} if row.endswith("identity") else {f"unguided, {row}"[:18]: plain, row: guided}
+        columns |= {row: guided} if row.endswith("identity") else {f"{row}, unguided": plain, row: guided}
         (folder / "universal.json").write_text(json.dumps(results, indent=1) + "\n")
         print(json.dumps(found), flush=True)
     grid(columns, folder / "universal.png")
