@@ -29,7 +29,7 @@ class FMRG(Guided):
                     z = flow.step(later, z)
                 return look(world.decode(z))
 
-            for _ in range(self.iterations // len(flow)):
+            for _ in range(max(1, self.iterations // len(flow))):
                 z = z + self.length * normalized(ascent(ahead, z)[1])
         with torch.no_grad():
             return world.decode(z)

@@ -22,7 +22,7 @@ class UniversalGuidance(Guided):
 
     def draw(self, world, flow, look, noise):
         z, generator = noise, torch.Generator().manual_seed(0)
-        times = self.iterations // len(flow)
+        times = max(1, self.iterations // len(flow))
         for k in range(len(flow)):
             for time in range(times):
 
