@@ -9,9 +9,9 @@ the trait reader that says who is to be seen, and a network for the Frechet dist
 
 The recognisers differ in people (disjoint), seed and architecture.  Each batch has families: people and their twins,
 who differ in one trait, in the same scenes.  Besides telling people apart, the embedding has to give away each trait
-(an auxiliary loss), so that none can be left out.  In every other step the pictures are changed by an adversary (two
-gradient steps within a ball), so that the networks' gradients follow what people see rather than single pixels.  Each is
-exported as ONNX, input (B, 3, 64, 64) RGB in [-1, 1], 128 pixels for the trait reader; each stage resumes from the
+(an auxiliary loss), so that none can be left out.  In every other step the pictures are changed by an adversary
+(gradient steps within a ball), so that the networks' gradients follow what people see rather than single pixels.  Each
+is exported as ONNX, input (B, 3, 64, 64) RGB in [-1, 1], 128 pixels for the trait reader; each stage resumes from the
 cache.  Minutes are those of one processor.
 """
 

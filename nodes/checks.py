@@ -9,6 +9,7 @@ from torch import Tensor
 from ..rectifid_core.guidance.identity import IdentityGuidance
 from .host.networks.discriminators import HostedDiscriminator
 
+_PLAIN = {str: "a text", int: "a number", float: "a number", bool: "a yes or no"}
 _ON_THE_WAY = "and look at switches and muted nodes on the way"
 
 
@@ -46,4 +47,6 @@ def name_of(value: Any) -> str:
     """A value in words, for messages."""
     if value is None:
         return "nothing"
-    return f"a tensor of the shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
+    if isinstance(value, Tensor):
+        return f"a tensor of the shape {tuple(value.shape)}"
+    return _PLAIN.get(type(value)) or f"a {type(value).__name__}"

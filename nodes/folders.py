@@ -53,7 +53,9 @@ class Choice:
             return next(iter(found.values()))
         if isinstance(name, str) and (path := self._look_up(name, found)) is not None:
             return path
-        shown = "" if name == self._none else f" {name}" if str(name).isprintable() else f" {name!r}"
+        if not isinstance(name, str):
+            name = f"(a {type(name).__name__}, and no name)"  # from another node
+        shown = "" if name == self._none else f" {name}" if name.isprintable() else f" {name!r}"
         missing = f"There is no {self.what}{shown[:200]} in {self.where()}."
         if found:
             listed = ", ".join(list(found)[:_NAMED]) + (" ..." if len(found) > _NAMED else "")

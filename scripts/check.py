@@ -1,4 +1,4 @@
-"""`run.py check`: lint, format and types, by the pinned versions of the tools; says all that is wrong."""
+"""`run.py check`: lint, format, types and security, by pinned versions of the tools; says all that is wrong."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ CHECKS = {
     "lint": [*PYTHON, "ruff", "check", "."],
     "format": [*PYTHON, "ruff", "format", "--check", "."],
     "types": [*PYTHON, "basedpyright", "--pythonpath", sys.executable],
+    "security": [*PYTHON, "bandit", "-q", "-c", "pyproject.toml", "-r", "nodes", "rectifid_core", "scripts", "run.py"],
+    "workflows": [*PYTHON, "zizmor", "--quiet", "--offline", "--no-progress", ".github/workflows"],
 }
 
 

@@ -33,6 +33,14 @@ class ServerError(Exception):
     """The server, or the job that it was given, failed; the message is the server's own."""
 
 
+class NodeError(ServerError):
+    """A node failed; event: all that the server says of it, as its type and traceback."""
+
+    def __init__(self, event: dict):
+        super().__init__(f"{event['node_type']}: {event['exception_message'].strip()}")
+        self.event = event
+
+
 class Interrupted(ServerError):
     """The job was cancelled."""
 
@@ -48,10 +56,14 @@ class Event:
 
 
 class ComfyServer:
-    """A server that is up; made by `serving`."""
+    """A server that is up; made by `serving`.
 
-    def __init__(self, address: str):
+    process: of the server itself.
+    """
+
+    def __init__(self, address: str, process: subprocess.Popen):
         self.address = address
+        self.process = process
 
     def get(self, path: str, **query: str) -> bytes:
         with OPENER.open(f"{self.address}{path}?{urlencode(query)}") as answer:
@@ -78,7 +90,7 @@ class ComfyServer:
         """Queue a prompt (API form), wait for it, and return what each node left: node id -> {"images": [...], ...}.
 
         watch: called with each event while it runs.  Raises Interrupted where it was cancelled, and ServerError where
-        the server refuses the prompt or a node fails.
+        the server refuses the prompt, or a part of it, or a node fails.
         """
         return asyncio.run(self._run(prompt, watch))
 
@@ -92,6 +104,8 @@ class ComfyServer:
                 if answer.status != 200:
                     raise ServerError(refusal(told, prompt))
             await follow(socket, told["prompt_id"], watch)
+        if told["node_errors"]:  # which left out a part of the prompt
+            raise ServerError(refusal(told, prompt))
         history = json.loads(self.get(f"/history/{told['prompt_id']}"))
         return history[told["prompt_id"]]["outputs"]
 
@@ -116,7 +130,7 @@ async def follow(socket: aiohttp.ClientWebSocketResponse, job: str, watch: Calla
         elif kind == "execution_interrupted":
             raise Interrupted("the job was cancelled")
         elif kind == "execution_error":
-            raise ServerError(f"{data['node_type']}: {data['exception_message'].strip()}")
+            raise NodeError(data)
         elif kind == "executing" and data["node"] is None:
             return  # the last word; at "execution_success" the history is not written yet
     raise ServerError("the server closed the connection while the job was running; see its log")
@@ -155,8 +169,8 @@ def serving(base: Path, output: Path) -> Iterator[ComfyServer]:
     with log.open("w") as file:
         process = subprocess.Popen(command, cwd=host, stdout=file, stderr=subprocess.STDOUT)
     try:
-        server = ComfyServer(f"http://{address}")
-        wait_until_up(server, process, log)
+        server = ComfyServer(f"http://{address}", process)
+        wait_until_up(server, log)
         yield server
     finally:
         process.terminate()
@@ -167,9 +181,9 @@ def serving(base: Path, output: Path) -> Iterator[ComfyServer]:
             process.wait()
 
 
-def wait_until_up(server: ComfyServer, process: subprocess.Popen, log: Path, seconds: float = 180) -> None:
+def wait_until_up(server: ComfyServer, log: Path, seconds: float = 180) -> None:
     """Wait for the first answer; raises ServerError, with the end of the log, where none comes."""
-    deadline = time.monotonic() + seconds
+    deadline, process = time.monotonic() + seconds, server.process
     while time.monotonic() < deadline and process.poll() is None:
         try:
             server.get("/system_stats")

@@ -21,6 +21,8 @@ from pathlib import Path
 from rectifid_core.networks.digest import file_digest
 
 FOLDER = Path("models", "insightface", "models")
+LARGEST = 300 << 20  # bytes of an unpacked file; the largest of these packs has 249 MiB
+DENSEST = 20  # times smaller than unpacked; weights hardly get smaller at all
 
 INSIGHTFACE = "https://github.com/deepinsight/insightface/releases/download/model-zoo"
 RESEARCH = "insightface's terms: non-commercial research only (https://github.com/deepinsight/insightface#license)"
@@ -122,10 +124,20 @@ def _fetch(url: str, temporary: Path, arrived: Path, wanted: Iterable[str]) -> N
             for member in archive.infolist():
                 name = member.filename.rpartition("/")[2]  # antelopev2.zip nests its files in a folder of its own
                 if name in wanted:
+                    _refuse_bomb(url, member)
                     with archive.open(member) as source, (arrived / name).open("wb") as target:
                         shutil.copyfileobj(source, target)
     except zipfile.BadZipFile as error:
         raise DownloadError(f"{url} sent something that is no zip file; try again later") from error
+
+
+def _refuse_bomb(url: str, member: zipfile.ZipInfo) -> None:
+    """Before a byte of it is written; zipfile never unpacks more than an entry says that it has."""
+    if member.file_size > min(LARGEST, DENSEST * max(member.compress_size, 1)):
+        raise DownloadError(
+            f"{url} sent a {member.filename} of {member.file_size >> 20} MiB in {member.compress_size >> 10} KiB, "
+            "which is none of a face pack; nothing was unpacked or installed"
+        )
 
 
 def _check(folder: Path, files: Mapping[str, str]) -> None:

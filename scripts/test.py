@@ -14,7 +14,7 @@ from xml.etree import ElementTree
 
 from .environment import ROOT
 
-SUITES = ["tests/core", "tests/host", "tests/server"]
+SUITES = ["tests/core", "tests/host", "tests/server", "tests/packs"]
 NO_TESTS_COLLECTED = 5
 
 

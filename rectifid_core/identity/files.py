@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from datetime import datetime, timezone
 from itertools import chain
 from pathlib import Path
@@ -82,7 +83,8 @@ def _write(content: bytes, path: Path) -> None:
             "another name"
         ) from error
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):  # where nothing can be written, nothing was, and asking to delete it fails, too
+            part.unlink(missing_ok=True)
 
 
 def _take_name(part: Path, path: Path) -> None:

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 
 from torch import Tensor
 
-SMALLEST = 8  # pixels
+SMALLEST = 8  # pixels to a side
+LARGEST = 1 << 28  # pixels in all, 16384 x 16384: as numbers they take 3 GiB
 
 
 def as_rgb(images: Iterable[Tensor], what: str) -> list[Tensor]:
@@ -30,6 +31,8 @@ def _as_rgb(image: Tensor, what: str) -> Tensor:
     height, width = image.shape[-2:]
     if min(height, width) < SMALLEST:
         raise ValueError(f"the {what} has only {width} x {height} pixels; use one of at least {SMALLEST} x {SMALLEST}")
+    if height * width > LARGEST:
+        raise ValueError(f"the {what} has {width} x {height} pixels, too many to work on; make it smaller")
     if not image.is_floating_point():
         raise ValueError(f"the {what} has whole numbers ({image.dtype}); pixels must be fractions from 0 to 1")
     if not image.isfinite().all():

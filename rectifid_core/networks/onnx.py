@@ -9,8 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from ..packages import importing
+from . import operators
 from .onnx_file import OnnxError, Shape, inputs_of, read_onnx, read_whole_onnx, shape_of, show
 from .opset import NEWEST, agree, lowered, opset_of
+from .quantised import with_plain_weights
 from .weights import first_weight
 
 if TYPE_CHECKING:
@@ -74,7 +76,10 @@ def input_size(path: str | Path) -> int:
 def _convert(path: Path, model: onnx.ModelProto, shape: Shape) -> nn.Module:
     with importing("onnx2torch==1.5.15", "ONNX files"):
         from onnx2torch import convert
+    operators.register()
+    given = model
     try:
+        model = with_plain_weights(model)
         try:
             return convert(model).eval()
         except NotImplementedError:
@@ -89,7 +94,7 @@ def _convert(path: Path, model: onnx.ModelProto, shape: Shape) -> nn.Module:
     except Exception as error:  # the converter trusts the file, and so raises anything for one that is wrong
         what = f"{type(error).__name__}: {error}"
         raise OnnxError(f"{path.name} contradicts itself ({what}); download or export it again") from error
-    if not agree(model, network, _sample(1, shape)):
+    if not agree(given, network, _sample(1, shape)):
         raise OnnxError(
             f"{path.name} has opset {opset_of(model)}, and gives other numbers when it is read as opset {NEWEST}, the "
             "newest that can be converted to torch as a whole; export it again with that"

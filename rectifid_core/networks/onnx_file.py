@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..packages import importing
+from .onnx_bounds import LARGEST_FILE, LARGEST_WEIGHTS, beyond_bounds
 
 if TYPE_CHECKING:
     import onnx
@@ -30,18 +31,23 @@ class OnnxFile:
 
 def read_onnx(path: Path) -> onnx.ModelProto:
     """A file, without the weights that it may keep in a second one; OnnxError where it is damaged."""
-    return _parse(path, path.read_bytes())
+    return _parse(path, _content(path))
 
 
 def read_whole_onnx(path: Path) -> OnnxFile:
     """A file and the weights that it keeps in others, by their bytes: nothing is mapped, and files may be replaced.
 
-    Raises OnnxError where one is damaged, missing, or outside of the folders in which it may be.
+    Raises OnnxError where one is damaged, missing, or outside of the folders in which it may be, and for a network that
+    would take more memory than any recogniser or detector does.
     """
-    content = path.read_bytes()
+    content = _content(path)
     model, sha = _parse(path, content), hashlib.sha256(content)
+    if (what := beyond_bounds(model)) is not None:
+        raise OnnxError(f"{path.name} asks for more than a recogniser or detector needs: {what}; do not trust it")
+    total = 0
     for tensor in _external(model.graph):
-        weights = _read_external(path, tensor)
+        weights = _read_external(path, tensor, LARGEST_WEIGHTS - total)
+        total += len(weights)
         sha.update(weights)
         tensor.raw_data = weights
         tensor.ClearField("external_data")
@@ -77,6 +83,12 @@ def show(shape: Shape) -> str:
     return "(" + ", ".join("any" if side is None else str(side) for side in shape) + ")"
 
 
+def _content(path: Path) -> bytes:
+    if path.stat().st_size > LARGEST_FILE:
+        raise OnnxError(f"{path.name} has more than 2 GiB, which no ONNX file can have; choose another file")
+    return path.read_bytes()
+
+
 def _parse(path: Path, content: bytes) -> onnx.ModelProto:
     with importing("onnx>=1.15", "ONNX files"):
         import onnx
@@ -84,7 +96,8 @@ def _parse(path: Path, content: bytes) -> onnx.ModelProto:
     damaged = OnnxError(f"{path.name} is not an ONNX file, or only a part of one; download it again")
     try:
         model = onnx.ModelProto.FromString(content)
-    except DecodeError as error:
+        _read_names(model)
+    except (DecodeError, UnicodeDecodeError) as error:
         raise damaged from error
     if not (model.graph.node and model.opset_import):  # a file cut between two fields still parses
         raise damaged
@@ -97,6 +110,22 @@ def _parse(path: Path, content: bytes) -> onnx.ModelProto:
                 f"{node.domain or 'ai.onnx'!r}, which the file does not declare; download or export it again"
             )
     return model
+
+
+def _read_names(model: onnx.ModelProto) -> None:
+    """Every name once: those that are no text raise UnicodeDecodeError as they are read, and not as they are parsed."""
+    graph = model.graph
+    for each in model.opset_import:
+        _ = each.domain
+    for node in graph.node:
+        _ = node.name, node.op_type, node.domain, list(node.input), list(node.output)
+        _ = [(attribute.name, attribute.t.name) for attribute in node.attribute]
+    for named in (*graph.initializer, *graph.input, *graph.output, *graph.value_info):
+        _ = named.name
+    for value in (*graph.input, *graph.output, *graph.value_info):
+        _ = [axis.dim_param for axis in value.type.tensor_type.shape.dim]
+    for tensor in graph.initializer:
+        _ = [(entry.key, entry.value) for entry in tensor.external_data]
 
 
 def _external(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
@@ -138,7 +167,7 @@ def _locate(path: Path, location: str) -> Path:
     raise OnnxError(f"{path.name} reads weights from outside of its own folder ({location}); do not trust it")
 
 
-def _read_external(path: Path, tensor: onnx.TensorProto) -> bytes:
+def _read_external(path: Path, tensor: onnx.TensorProto, most: int) -> bytes:
     location, offset, length = _info(tensor)
     file = _locate(path, location)
     size = file.stat().st_size
@@ -147,12 +176,16 @@ def _read_external(path: Path, tensor: onnx.TensorProto) -> bytes:
         count = int(length) if length else size - start
         if start < 0 or count < 0 or start + count > size:
             raise ValueError(f"bytes {start} to {start + count} of {size}")
-        with file.open("rb") as opened:
-            opened.seek(start)
-            weights = opened.read(count)
     except ValueError as error:
         raise OnnxError(
             f"{path.name} and the file of its weights, {location}, do not belong together ({tensor.name}: {error}); "
             "download both again"
         ) from error
-    return weights
+    if count > most:
+        raise OnnxError(
+            f"{path.name} asks for more than {LARGEST_WEIGHTS >> 30} GiB of weights from other files, which no "
+            "recogniser or detector has; do not trust it"
+        )
+    with file.open("rb") as opened:
+        opened.seek(start)
+        return opened.read(count)

@@ -82,7 +82,8 @@ def agree(model: onnx.ModelProto, network: nn.Module, images: Tensor) -> bool:
     except Exception:  # onnxruntime's errors have no class in common
         return False
     expected = torch.from_numpy(expected)
-    tolerance = 1e-3 if kind.itemsize > 2 else 3e-2
+    rounds = kind.itemsize <= 2 or any(node.op_type == "QuantizeLinear" for node in model.graph.node)
+    tolerance = 3e-2 if rounds else 1e-3
     return given.shape == expected.shape and torch.allclose(
         given.float(), expected.float(), rtol=tolerance, atol=tolerance * float(expected.float().abs().max())
     )

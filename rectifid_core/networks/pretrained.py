@@ -22,6 +22,7 @@ from safetensors.torch import load
 from torch import Tensor, nn
 
 from ..packages import importing
+from .pretrained_bounds import larger_than_weights
 from .pretrained_folders import CONFIG, model_type, read_json
 
 WEIGHTS = "model.safetensors"
@@ -60,6 +61,8 @@ def open_network(
     settings = read_json(folder / CONFIG) or {}
     _refuse_variants(folder, settings)
     state, digest = _read_weights(folder, example)
+    if (what := larger_than_weights(network_class, settings, state)) is not None:
+        raise _misfit(folder, f" ({what})")
     try:
         network, loading = network_class.from_pretrained(
             None,

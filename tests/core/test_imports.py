@@ -14,7 +14,17 @@ from tests.helpers.places import ROOT
 
 CORE = ROOT / "rectifid_core"
 MODULES = [path for path in CORE.rglob("*.py") if path.stem != "__init__"]
-HOST = {"comfy", "comfy_api", "comfy_extras", "comfy_execution", "execution", "folder_paths", "nodes", "server"}
+HOST = {
+    "comfy",
+    "comfy_api",
+    "comfy_extras",
+    "comfy_execution",
+    "comfyui_version",
+    "execution",
+    "folder_paths",
+    "nodes",
+    "server",
+}
 
 
 @pytest.mark.parametrize("path", sorted(CORE.rglob("*.py")), ids=lambda path: path.relative_to(CORE).as_posix())

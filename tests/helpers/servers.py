@@ -43,6 +43,25 @@ def write_face_pack(folder: Path) -> None:
     onnx.save(model, folder / "genderage.onnx")
 
 
+def write_base(base: Path) -> Path:
+    """A base directory for a server of its own, with this pack and the `faulty_nodes`; returns it."""
+    environment.link_pack(base / "custom_nodes" / "rectifid")
+    shutil.copy(Path(__file__).with_name("faulty_nodes.py"), base / "custom_nodes")
+    recognisers = base / "models" / "discriminators"
+    recognisers.mkdir(parents=True)
+    (recognisers / "truncated.onnx").write_bytes(b"\x08\x07\x12")
+    (base / "input").mkdir()
+    (base / "tmp").mkdir()
+    return base
+
+
+def write_pack_copy(folder: Path) -> Path:
+    """The pack's files as a user has them, in a folder of any name; returns it."""
+    left_out = shutil.ignore_patterns(".*", "__pycache__", "tests", "benchmarks", "output", "docs")
+    shutil.copytree(ROOT, folder, ignore=left_out)
+    return folder
+
+
 def write_small_models(models: Path, *programs: str) -> None:
     """Runs programs of this package (`small_models`, `small_additions`), each in a process of its own with the host.
 

@@ -19,11 +19,12 @@ LEVEL = {  # one of 320 channels, that reads a context of width 768
 }
 
 
-def unet():
-    """A UNet that the host takes for that of SD 1.5."""
+def unet(in_channels: int = 4):
+    """A UNet that the host takes for that of SD 1.5; with 9 channels, for its inpainting one."""
     from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
 
-    return UNetModel(out_channels=4, transformer_depth_output=[1, 1], **LEVEL, **_layers())
+    level = {**LEVEL, "in_channels": in_channels}
+    return UNetModel(out_channels=4, transformer_depth_output=[1, 1], **level, **_layers())
 
 
 def control_net():

@@ -5,15 +5,22 @@ A composition is put into the job by the host's own nodes; the tests below then 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
+import comfy.sd
 import folder_paths
 import pytest
 import torch
 
 import nodes as host_nodes
+from tests.helpers import finite_differences, host_patches, references
 from tests.helpers.compositions import COMPOSITIONS, noise
-from tests.helpers.families import FAMILIES
+from tests.helpers.families import FAMILIES, FLUX_FILE
+from tests.helpers.jobs import random_state
+from tests.helpers.small_networks import unet
+
+ALL = {**COMPOSITIONS, **references.COMPOSITIONS, **host_patches.COMPOSITIONS}
 
 # --- the jobs
 
@@ -36,19 +43,39 @@ def on_unet(job, request):
     job.model = request.getfixturevalue("pack")("nodes.host.flows.model_sampling").with_rectified_flow(job.model)
 
 
-def on_flux(job, request):
-    family = FAMILIES["flux_schnell"]
-    job.model, job.vae = family.load(), family.vae()
-    job.positive, job.negative = family.conditioning(7, seed=1), family.conditioning(5, seed=2)
-    job.latent = {"samples": torch.zeros(1, family.channels, 8, 8)}
+def on_inpainting_unet(job, request):
+    """The same that is also shown a picture and a mask."""
+    on_unet(job, request)
+    model = comfy.sd.load_diffusion_model_state_dict(
+        random_state(unet(in_channels=9)), model_options={"dtype": torch.float32}
+    )
+    job.model = request.getfixturevalue("pack")("nodes.host.flows.model_sampling").with_rectified_flow(model)
 
 
-BASES = {"flow": on_flow, "unet": on_unet, "flux": on_flux}
+def on(family):
+    def put(job, request):
+        job.model, job.vae = family.load(), family.vae()
+        job.positive, job.negative = family.conditioning(7, seed=1), family.conditioning(5, seed=2)
+        side = 64 // job.vae.downscale_ratio if isinstance(job.vae.downscale_ratio, int) else 8
+        job.latent = {"samples": torch.zeros(1, family.channels, side, side)}
+
+    return put
 
 
-@pytest.fixture(params=COMPOSITIONS)
+FILL = {**FLUX_FILE, "img_in.weight": (3072, 384)}
+BASES = {
+    "flow": on_flow,
+    "unet": on_unet,
+    "inpainting unet": on_inpainting_unet,
+    "flux": on(FAMILIES["flux_schnell"]),
+    "flux_fill": on(replace(FAMILIES["flux_dev"], file={**FAMILIES["flux_dev"].file, **FILL})),
+    **{name: on(FAMILIES[name]) for name in ("flux_dev", "flux2_dev", "qwen_image")},
+}
+
+
+@pytest.fixture(params=ALL)
 def composition(request):
-    return COMPOSITIONS[request.param]
+    return ALL[request.param]
 
 
 @pytest.fixture
@@ -82,7 +109,7 @@ def test_unguided_is_ksampler(plain, composed, composition):
 
 def test_it_changes_the_guided_picture(plain, composed, composition, brightness):
     """The unguided picture, from which guidance starts, and the guided one are other ones than without it."""
-    free, _ = plain.guide(energy=brightness, iterations=3)
+    free, _ = plain.guide(energy=brightness, iterations=3, **composition.settings)
     job = composed()
     guided, image = job.guide(energy=brightness, iterations=3, **composition.settings)
     unguided = host_nodes.VAEDecode().decode(job.vae, {"samples": job.ksampler(**composition.settings)})[0]
@@ -161,11 +188,28 @@ def test_a_run_leaves_models_and_pictures_as_they_were(plain, composed, composit
     unguided = job.ksampler(**composition.settings)
 
     def tensors():
-        return list(job.model.model.state_dict(keep_vars=True).values())
+        return [*job.model.model.parameters(), *job.model.model.buffers()]
 
     held = tensors()
     job.guide(**composition.settings)
     assert torch.equal(job.ksampler(**composition.settings), unguided)
     assert all(a is b for a, b in zip(held, tensors(), strict=True))
     vars(job).update(free)
+    assert torch.equal(job.ksampler(), before)
+
+
+def test_a_picture_that_the_text_encoder_reads(job, request, brightness, look_inside):
+    """Qwen-Image-Edit's own node, as a latent of a megapixel: as many as 4096 tokens."""
+    BASES["qwen_image"](job, request)
+    references.read_by_the_text_encoder(job)
+    assert [each.ndim for each in job.positive[0][1]["reference_latents"]] == [5]
+    before = job.ksampler()
+    assert torch.equal(job.guide(iterations=0)[0], before)
+    probe, slopes = finite_differences.slopes()
+    look_inside(probe)
+    job.guide(energy=brightness, iterations=2, steps=1, scale=1.0, scale_unit="latent")
+    [(gradient, slope)] = slopes
+    assert gradient.norm() > 1e-3
+    assert slope == pytest.approx(gradient.norm().item(), rel=1e-2)
+    assert job.iterates[-1].energy < job.iterates[0].energy
     assert torch.equal(job.ksampler(), before)

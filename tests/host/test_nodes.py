@@ -86,6 +86,10 @@ def test_the_sampler_returns_latent_image_and_report(sample, run, job):
     assert report.number == [0, 1, 2]
     settings = report.settings
     assert settings["seed"] == 5 and list(settings["discriminators"]) == ["recogniser"]
+    assert settings["device"] == "cpu" and settings["types"] == ["float32"] and settings["threads"] >= 1
+    assert set(settings["versions"]) == {"rectifid", "comfyui", "torch", "python"}
+    assert "unknown" not in settings["versions"].values()
+    assert json.loads(json.dumps(settings)) == settings, "it can be kept"
     assert output.ui["text"] == ("family: flow\n" + report.text(),) and len(output.ui["images"]) == 1
     (shown,) = output.ui["rectifid"]
     similarity = [row[0] for row in report.similarity]

@@ -111,3 +111,15 @@ def test_each_known_pack_is_complete(name):
     assert pack.licence and all(url.startswith("https://") for url in pack.urls)
     assert all(len(digest) == 64 and int(digest, 16) for digest in pack.files.values())
     assert len(pack.files) >= 2, "a detector and a recogniser at least"
+
+
+def test_a_bomb_is_refused_before_it_is_unpacked(web, models):
+    folder, address = web
+    with zipfile.ZipFile(folder / "tiny.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("tiny/det.onnx", DETECTOR)
+        with archive.open("tiny/rec.onnx", "w", force_zip64=True) as bomb:
+            for _ in range(400):
+                bomb.write(bytes(1 << 20))
+    with pytest.raises(DownloadError, match=r"rec\.onnx of 400 MiB in .*nothing was unpacked"):
+        download_pack("tiny", models, {"tiny": Pack((f"{address}/tiny.zip",), FILES, "free")})
+    assert list(models.iterdir()) == []

@@ -10,20 +10,32 @@ from torch import Tensor, nn
 from ....rectifid_core.flows.perflow import TRAIN_STEPS, times
 
 
-class RectifiedFlowSampling(ModelSamplingDiscreteFlow, CONST):
+class _OwnTimes(nn.Module):
+    """The times of a sampling, as plain attributes, which the host neither moves nor exchanges.
+
+    A host that pages weights keeps a model's buffers by name, and puts them into whatever bears the name later: a
+    branch with another `model_sampling` would get ours, and we its.
+    """
+
+    def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
+        if name not in vars(self):
+            setattr(self, name, tensor)
+
+
+class RectifiedFlowSampling(_OwnTimes, ModelSamplingDiscreteFlow, CONST):
     """2-rectified flow on the SD 1.5 UNet: the output is data - noise, at the timestep 1000 sigma."""
 
     def calculate_denoised(self, sigma: Tensor, model_output: Tensor, model_input: Tensor) -> Tensor:
         return super().calculate_denoised(sigma, -model_output, model_input)
 
 
-class PeRFlowSampling(ModelSamplingDiscrete, EPS):
+class PeRFlowSampling(_OwnTimes, ModelSamplingDiscrete, EPS):
     """PeRFlow: whatever the network predicts passes as eps, so that `flow.perflow` can take it out again.
 
     windows, prediction, weights: see `rectifid_core.perflow.PeRFlow`.
     """
 
-    sigmas: Tensor  # a buffer of the host's
+    sigmas: Tensor
     windows: int
     prediction: str
     weights: str

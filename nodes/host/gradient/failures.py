@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 
 # RuntimeErrors of the CPU's allocators (Linux and macOS, Windows), of MPS, DirectML, and of libraries on a card
@@ -13,6 +16,7 @@ _OUT_OF_MEMORY = (
     "cublas_status_alloc_failed",
     "cudnn_status_alloc_failed",
 )
+_SAID = "There is too little memory"  # to do what, and what to do about it
 _IN_PLACE = "modified by an inplace operation"
 
 
@@ -21,6 +25,17 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in _OUT_OF_MEMORY)
+
+
+@contextmanager
+def enough_memory(advice: str) -> Iterator[None]:
+    """Inside, running out of memory raises torch.OutOfMemoryError, with advice, on any device; the host knows that."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error) or str(error).startswith(_SAID):
+            raise
+        raise torch.OutOfMemoryError(f"{_SAID} to {advice}; close other programs that use the memory.") from error
 
 
 def is_change_of_saved_tensor(error: BaseException) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,7 @@ from ....rectifid_core.identity.identity import Identity
 from ....rectifid_core.identity.measuring import Measurement, measure
 from ....rectifid_core.images.validation import as_rgb
 from ....rectifid_core.networks.onnx import input_size, load_onnx
+from ..gradient.failures import enough_memory
 
 PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
@@ -86,8 +88,8 @@ def encode_images(
     for number, mask in enumerate(masks or (), 1):
         if not mask.any():  # the host's loader gives such a one, of 64 x 64, where nothing is painted
             raise ValueError(f"mask {number} is empty: paint over what is meant, or disconnect the mask")
-    device = discriminator.load()
-    with torch.inference_mode(False):
+    with _enough_memory(discriminator), torch.inference_mode(False):
+        device = discriminator.load()
         identity = encode_identity(
             discriminator,
             [as_channels_first(image, device) for image in images],
@@ -106,8 +108,8 @@ def encode_images(
 
 def load_saved(path: Path, discriminator: HostedDiscriminator) -> Identity:
     """An identity that was saved, as `encode_images` makes it."""
-    discriminator.load()
-    with torch.inference_mode(False):
+    with _enough_memory(discriminator), torch.inference_mode(False):
+        discriminator.load()
         return load_identity(path, discriminator)
 
 
@@ -115,14 +117,18 @@ def measure_images(
     identity: Identity, discriminator: HostedDiscriminator, images: Iterable[Tensor]
 ) -> list[Measurement | None]:
     """`measure` for the host's images, ``(H, W, C)`` in [0, 1] each; one at a time, since they may be large."""
-    device = discriminator.load()
-    with torch.inference_mode(False):
+    with _enough_memory(discriminator), torch.inference_mode(False):
+        device = discriminator.load()
         pictures = as_rgb([as_channels_first(image, "cpu") for image in images], "image")
         measured = []
         for picture in pictures:
             throw_exception_if_processing_interrupted()
             measured += measure(identity, discriminator, picture[None].to(device))
         return measured
+
+
+def _enough_memory(discriminator: HostedDiscriminator) -> AbstractContextManager[None]:
+    return enough_memory(f"look at these pictures by {discriminator.name}: use fewer or smaller ones")
 
 
 def as_channels_first(image: Tensor, device: torch.device | str) -> Tensor:

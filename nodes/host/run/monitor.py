@@ -16,6 +16,7 @@ from ....rectifid_core.solver.convergence import PATIENCE, settled
 from ....rectifid_core.solver.iterate import Iterate
 from ....rectifid_core.solver.state import RunState
 from .progress import Progress
+from .versions import versions
 
 IF_MISSING = ("error", "unguided")
 
@@ -39,7 +40,7 @@ class RunMonitor:
         self._first = 0 if earlier is None or earlier.state is None else earlier.state.number
         iterations = self._first + settings["iterations"]
         self._settings = settings = {**settings, "iterations": iterations}
-        facts = {"discriminators": {each.name: each.digest for each in self._discriminators}, **settings}
+        facts = {"discriminators": {each.name: each.digest for each in self._discriminators}, **settings, **versions()}
         self.report = Report(facts) if earlier is None else earlier.continued(facts)
         if isinstance(guidance, CombinedGuidance) and iterations > 0 and (late := guidance.starting_from(iterations)):
             message = "; ".join(_too_late(name, start, iterations) for name, start in late.items())

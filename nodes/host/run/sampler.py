@@ -36,7 +36,7 @@ from ..flows.flow import Denoiser
 from ..gradient.autograd import attribute, differentiable, normal
 from ..gradient.cfg_gradient import conditional_gradient
 from ..gradient.decoder import VAEDecoder, refuse_other_vaes
-from ..gradient.failures import is_out_of_memory
+from ..gradient.failures import enough_memory, is_out_of_memory
 from ..gradient.memory import (
     CONDITIONAL,
     GRADIENTS,
@@ -58,6 +58,7 @@ from ..gradient.model import (
 )
 from ..gradient.operands import CloneInferenceOperands
 from ..networks.discriminators import fully_loaded
+from .refusals import prompts_of_this_model
 from .watching import KEEP, Observer, StuckError, watched
 
 LOSS_SCALE = 1024.0  # for float16, at first
@@ -235,6 +236,8 @@ class GuidedSampler(comfy.samplers.Sampler):
                 "seed": extra_args.get("seed") or 0,
                 "steps": len(sigmas) - 1,
                 "gradient": f"{CONDITIONAL}, {gradient.name}" if self._conditional(guider) else gradient.name,
+                "device": str(x.device),
+                "types": sorted(str(each).removeprefix("torch.") for each in self._computed_in(network)),
                 **chosen,
             }
         )
@@ -322,9 +325,10 @@ def sample(
     )
     noise = comfy.sample.prepare_noise(samples, seed, latent.get("batch_index"))
     sigmas = sigmas_of(model, steps, scheduler, denoise)
-    samples = comfy.sample.sample_custom(
-        model, noise, cfg, sampler, sigmas, positive, negative, samples, latent.get("noise_mask"), seed=seed
-    )
+    with prompts_of_this_model(), enough_memory("load this model: choose a smaller file of it (fp8, GGUF)"):
+        samples = comfy.sample.sample_custom(
+            model, noise, cfg, sampler, sigmas, positive, negative, samples, latent.get("noise_mask"), seed=seed
+        )
     latent = {key: value for key, value in latent.items() if key not in _RATIOS}
     return {**latent, "samples": samples}
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 from aiohttp import web
 from server import PromptServer
 
@@ -10,14 +12,30 @@ _asked: set[str] = set()
 
 
 def add_route() -> None:
-    """Where there is a server: POST ``{"node": id}`` to `ROUTE` asks the run on that node to stop."""
+    """Where there is a server: POST ``{"node": id}`` to `ROUTE` asks the run on that node to stop.
+
+    A server that got the same route twice would not start.  So where the pack is there twice, the second one heeds what
+    the first one is asked.
+    """
+    global _asked
     server = getattr(PromptServer, "instance", None)
-    if server is not None:
-        server.routes.post(ROUTE)(_ask)
+    if server is None:
+        return
+    for route in server.routes:
+        if isinstance(route, web.RouteDef) and route.path == ROUTE:
+            _asked = getattr(route.handler, "asked", _asked)
+            logging.warning("RectifID is in custom_nodes twice, and one of them is used: remove the other one.")
+            return
+    vars(_ask)["asked"] = _asked
+    server.routes.post(ROUTE)(_ask)
 
 
 async def _ask(request: web.Request) -> web.Response:
-    node = (await request.json()).get("node")
+    try:
+        asked = await request.json()
+    except ValueError:
+        asked = None
+    node = asked.get("node") if isinstance(asked, dict) else None
     if not isinstance(node, str):
         return web.json_response({"error": "node is the id of the node whose run shall stop, as text"}, status=400)
     _asked.add(node)

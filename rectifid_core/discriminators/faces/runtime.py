@@ -53,7 +53,7 @@ def open_session(path: Path) -> onnxruntime.InferenceSession:
             read_whole_onnx(path).model.SerializeToString(),  # by its path, onnxruntime would map files into memory
             providers=[provider for provider in PROVIDERS if provider in available],
         )
-    except refusals() as error:
+    except (*refusals(), UnicodeDecodeError) as error:  # the latter where a name in the file is no text
         raise OnnxError(f"onnxruntime cannot run {path.name}: {error}") from error
     _say(session.get_providers()[0], available)
     return session

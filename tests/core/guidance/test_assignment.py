@@ -17,8 +17,9 @@ from rectifid_core.images.regions import Region
 from rectifid_core.networks.onnx import load_onnx
 from tests.helpers.demo_people import new_people
 from tests.helpers.people import BLUE, GREEN, RED, SWAPPED, TWO, ByColor, half, painted, people
-from tests.helpers.photos import group_photo, real_pack
+from tests.helpers.photos import group_photo
 from tests.helpers.places import WEIGHTS, needs_weights
+from tests.helpers.portraits import real_pack
 from tests.helpers.scripted import FAINT, LEFT, NEAR_RIGHT, RIGHT
 from tests.helpers.worlds import normal
 

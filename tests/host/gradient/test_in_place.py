@@ -9,6 +9,7 @@ import pytest
 import torch
 from comfy_extras.nodes_freelunch import FreeU, FreeU_V2
 from comfy_extras.nodes_latent import LatentApplyOperationCFG, LatentOperationTonemapReinhard
+from comfy_extras.nodes_slg import SkipLayerGuidanceDiT
 
 GRADIENTS = ["windowed", "full", "checkpointed", "conditional"]
 
@@ -27,6 +28,10 @@ def put_freeu(node):
 def put_tone_map(job, request):
     (operation,) = LatentOperationTonemapReinhard.execute(0.5).result
     job.model = LatentApplyOperationCFG.execute(job.model, operation).result[0]
+
+
+def put_rescaled_skipping(job, request):
+    job.model = SkipLayerGuidanceDiT.execute(job.model, 2.0, 0.0, 1.0, "0", "", 0.4).result[0]
 
 
 def put_attention_guidance(job, request):
@@ -59,6 +64,7 @@ PATCHES = {
     "FreeU": put_freeu(FreeU),
     "FreeU_V2": put_freeu(FreeU_V2),
     "Reinhard tone map": put_tone_map,
+    "SkipLayerGuidanceDiT, rescaled": put_rescaled_skipping,
     "NAGuidance": put_attention_guidance,
     "a write within a block": put_a_write_within_a_block,
 }

@@ -158,3 +158,14 @@ class TestPreviews:
         host([], "none", default="auto")
         sample(iterations=1)
         assert all(picture is None for *_, picture in shown)
+
+
+def test_a_prompt_for_another_model_is_said_to_be(job):
+    """Of another width, or without the summary that this model reads."""
+    tokens, options = job.positive[0]
+    job.positive = [[tokens, {key: value for key, value in options.items() if key != "pooled_output"}]]
+    with pytest.raises(ValueError, match="positive or negative: .* the CLIP of this model"):
+        job.guide()
+    job.positive = [[torch.zeros(1, 8, 100), options]]
+    with pytest.raises(ValueError, match="positive or negative.* the CLIP of this model"):
+        job.guide()

@@ -58,7 +58,7 @@ def test_a_missing_clip_is_refused(run):
 
 
 def test_what_is_no_clip_is_named(run):
-    with pytest.raises(ValueError, match="a str arrives at clip, where a CLIP should"):
+    with pytest.raises(ValueError, match="a text arrives at clip, where a CLIP should"):
         run("EncodePromptBatch", clip="text", prompts="a person")
 
 

@@ -10,7 +10,8 @@ import torch
 
 from rectifid_core.discriminators.faces.alignment import TEMPLATE, align, similarity_transform, template
 from rectifid_core.discriminators.faces.detector import FaceDetector
-from tests.helpers.photos import PORTRAITS, group_photo, norm_crop, portrait, real_pack
+from tests.helpers.photos import group_photo, norm_crop
+from tests.helpers.portraits import PORTRAITS, portrait, real_pack
 from tests.helpers.worlds import rng
 
 

@@ -9,7 +9,8 @@ from rectifid_core.discriminators.faces.discriminator import load_face_discrimin
 from rectifid_core.discriminators.faces.doubts import LONG, TURNED, turned
 from rectifid_core.identity.encoding import encode_identity
 from rectifid_core.identity.measuring import measure
-from tests.helpers.photos import PORTRAITS, group_photo, portrait, real_pack
+from tests.helpers.photos import group_photo
+from tests.helpers.portraits import PORTRAITS, portrait, real_pack
 
 
 @pytest.fixture(scope="module")

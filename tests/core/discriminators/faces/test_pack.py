@@ -10,7 +10,7 @@ import pytest
 
 from rectifid_core.discriminators.faces.pack import FacePackError, find_packs, read_pack
 from tests.helpers.face_packs import write_attributes, write_detector, write_onnx, write_recogniser
-from tests.helpers.photos import real_pack
+from tests.helpers.portraits import real_pack
 
 
 def write_landmarks(path):

@@ -21,7 +21,8 @@ from rectifid_core.discriminators.faces.runtime import as_bgr
 from rectifid_core.guidance.identity import IdentityGuidance
 from rectifid_core.identity.encoding import encode_identity
 from rectifid_core.images.regions import Region, overlap
-from tests.helpers.photos import PORTRAITS, group_photo, norm_crop, portrait, real_pack
+from tests.helpers.photos import group_photo, norm_crop
+from tests.helpers.portraits import PORTRAITS, portrait, real_pack
 from tests.helpers.worlds import rng
 
 pytest.importorskip("insightface")

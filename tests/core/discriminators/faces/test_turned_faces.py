@@ -12,7 +12,8 @@ from rectifid_core.discriminators.faces.detector import FaceDetector
 from rectifid_core.discriminators.faces.discriminator import load_face_discriminator
 from rectifid_core.identity.encoding import encode_identity
 from tests.helpers.face_packs import LANDMARKS, write_detector
-from tests.helpers.photos import PORTRAITS, group_photo, portrait, real_pack
+from tests.helpers.photos import group_photo
+from tests.helpers.portraits import PORTRAITS, portrait, real_pack
 
 
 @pytest.fixture(scope="module")

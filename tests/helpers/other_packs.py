@@ -1,0 +1,292 @@
+"""What other packs' nodes put before the sampler, with the smallest random weights that their own loaders take."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from contextlib import suppress
+from pathlib import Path
+from types import ModuleType
+
+import comfy.clip_vision
+import folder_paths
+import numpy as np
+import pytest
+import torch
+
+from .compositions import SIDE, Composition, noise, start, unet_control
+from .face_packs import write_recogniser
+from .families import filled
+from .jobs import flow_state
+from .places import shared
+from .portraits import PORTRAITS, portrait
+
+CONTEXT, WIDTH = 768, 320  # of the small UNet
+CFG = {"cfg": 3.0}
+
+
+def module(packs: Path, folder: str, name: str) -> ModuleType:
+    """A pack's module; its entry point, which may want a running server, is left out."""
+    if not (packs / folder).is_dir():
+        pytest.skip(f"{folder} is not in {packs}")
+    package = f"another_pack_{folder.replace('-', '_')}"
+    if package not in sys.modules:
+        sys.modules[package] = ModuleType(package)
+        sys.modules[package].__path__ = [str(packs / folder)]
+    with suppress(ModuleNotFoundError):
+        return importlib.import_module(f"{package}.{name}")
+    try:
+        return importlib.import_module(f"{package}.{name}")
+    except ModuleNotFoundError as missing:
+        pytest.skip(f"{folder} wants {missing.name}")
+
+
+def key_values(*numbers: int) -> dict[str, torch.Tensor]:
+    """The layers of an adapter that make keys and values of its tokens, for these of the UNet's attentions."""
+    return {
+        f"{number}.to_{kind}_ip.weight": 0.1 * noise(WIDTH, CONTEXT, seed=number)
+        for number in numbers
+        for kind in ("k", "v")
+    }
+
+
+def sees_pictures(folder: Path) -> comfy.clip_vision.ClipVisionModel:
+    """A narrow CLIPVision of 224 x 224 pixels, the size that an adapter hands it."""
+    config = {
+        "hidden_act": "quick_gelu",
+        "hidden_size": 32,
+        "image_size": 224,
+        "intermediate_size": 64,
+        "model_type": "clip_vision_model",
+        "num_attention_heads": 2,
+        "num_channels": 3,
+        "num_hidden_layers": 3,
+        "patch_size": 14,
+        "projection_dim": 16,
+    }
+    path = folder / "clip_vision_224.json"
+    path.write_text(json.dumps(config))
+    seer = comfy.clip_vision.ClipVisionModel(path)
+    seer.load_sd(filled(seer.model))
+    return seer
+
+
+def a_face() -> torch.Tensor:
+    """A picture of nobody, as a node hands it on."""
+    return portrait(next(iter(PORTRAITS))).movedim(0, -1)[None]
+
+
+def finds_faces(folder: Path):
+    """insightface's own object: a real detector, and a recogniser of random weights."""
+    app = pytest.importorskip("insightface.app")
+    models = folder / "models" / "antelopev2"
+    models.mkdir(parents=True, exist_ok=True)
+    (models / "det.onnx").write_bytes(shared("models/scrfd_2.5g_bnkps.onnx").read_bytes())
+    write_recogniser(models / "rec.onnx", width=512)
+    analysis = app.FaceAnalysis(name="antelopev2", root=str(folder), providers=["CPUExecutionProvider"])
+    analysis.prepare(ctx_id=0, det_size=(640, 640))
+    return analysis
+
+
+# --- IPAdapter
+
+
+def adapter_file(monkeypatch, folder: Path, name: str, state: dict) -> str:
+    torch.save(state, folder / name)
+    monkeypatch.setitem(folder_paths.folder_names_and_paths, "ipadapter", ([str(folder)], {".bin", ".safetensors"}))
+    return name
+
+
+def put_ipadapter_plus(job, files):
+    pack = module(files.packs, "ComfyUI_IPAdapter_plus", "IPAdapterPlus")
+    resampler = pack.Resampler(
+        dim=CONTEXT, depth=4, dim_head=64, heads=12, num_queries=16, embedding_dim=32, output_dim=CONTEXT, ff_mult=4
+    )
+    state = {"image_proj": filled(resampler), "ip_adapter": key_values(*range(1, 32, 2))}
+    name = adapter_file(files.monkeypatch, files.loras, "plus.bin", state)
+    (adapter,) = pack.IPAdapterModelLoader().load_ipadapter_model(name)
+    mask = torch.linspace(0.2, 1, SIDE).expand(1, SIDE, SIDE)
+    job.model = pack.IPAdapterAdvanced().apply_ipadapter(
+        job.model, adapter, weight=0.8, image=a_face(), clip_vision=sees_pictures(files.loras), attn_mask=mask
+    )[0]
+
+
+def put_ipadapter_faceid(job, files):
+    pack = module(files.packs, "ComfyUI_IPAdapter_plus", "IPAdapterPlus")
+    projection = pack.MLPProjModelFaceId(cross_attention_dim=CONTEXT, id_embeddings_dim=512, num_tokens=4)
+    marks = {"0.to_q_lora.down.weight": noise(4, WIDTH)}  # by which the pack tells a FaceID model
+    state = {"image_proj": filled(projection), "ip_adapter": {**key_values(*range(1, 32, 2)), **marks}}
+    put_faceid(job, files, pack, "faceid.bin", state)
+
+
+def put_ipadapter_faceid_plus(job, files):
+    pack = module(files.packs, "ComfyUI_IPAdapter_plus", "IPAdapterPlus")
+    projection = pack.ProjModelFaceIdPlus(
+        cross_attention_dim=CONTEXT, id_embeddings_dim=512, clip_embeddings_dim=32, num_tokens=4
+    )
+    marks = {"0.to_q_lora.down.weight": noise(4, WIDTH)}
+    state = {"image_proj": filled(projection), "ip_adapter": {**key_values(*range(1, 32, 2)), **marks}}
+    put_faceid(job, files, pack, "faceid_plusv2.bin", state)
+
+
+def put_faceid(job, files, pack, name, state):
+    (adapter,) = pack.IPAdapterModelLoader().load_ipadapter_model(
+        adapter_file(files.monkeypatch, files.loras, name, state)
+    )
+    job.model = pack.IPAdapterFaceID().apply_ipadapter(
+        job.model,
+        adapter,
+        weight=0.8,
+        weight_faceidv2=1.0,
+        image=a_face(),
+        clip_vision=sees_pictures(files.loras),
+        insightface=finds_faces(files.loras),
+        embeds_scaling="K+V",
+    )[0]
+
+
+# --- InstantID and PuLID, which know the attentions of SDXL: two of them are also in the small UNet
+
+
+SDXL = (1, 49, 69, 121)
+
+
+def put_instantid(job, files):
+    pack = module(files.packs, "ComfyUI_InstantID", "InstantID")
+    resampler = pack.Resampler(
+        dim=1280, depth=4, dim_head=64, heads=20, num_queries=16, embedding_dim=512, output_dim=CONTEXT, ff_mult=4
+    )
+    torch.save({"image_proj": filled(resampler), "ip_adapter": key_values(*SDXL)}, files.loras / "ip-adapter.bin")
+    files.monkeypatch.setitem(folder_paths.folder_names_and_paths, "instantid", ([str(files.loras)], {".bin"}))
+    (instantid,) = pack.InstantIDModelLoader().load_model("ip-adapter.bin")
+    job.model, job.positive, job.negative = pack.ApplyInstantID().apply_instantid(
+        instantid,
+        finds_faces(files.loras),
+        unet_control(),
+        a_face(),
+        job.model,
+        job.positive,
+        job.negative,
+        start_at=0.0,
+        end_at=1.0,
+        weight=0.8,
+    )
+
+
+def put_pulid(method):
+    """Its model, its projection and its patches; what it reads a face with are downloads, and random numbers here."""
+
+    def put(job, files):
+        pack = module(files.packs, "PuLID_ComfyUI", "pulid")
+        file = files.packs_cache / "pulid.bin"
+        encoder = pack.IDEncoder(context_dim=2048)
+        if not file.exists():
+            torch.save({"image_proj": filled(encoder), "ip_adapter": pulid_key_values()}, file)
+        folders = ([str(files.packs_cache)], {".bin"})
+        files.monkeypatch.setitem(folder_paths.folder_names_and_paths, "pulid", folders)
+        (pulid,) = pack.PulidModelLoader().load_model(file.name)
+        face, layers = noise(1, 1280), [noise(1, 577, 1024, seed=layer) for layer in range(5)]
+        tokens = pulid.get_image_embeds(face, layers)
+        nothing = pulid.get_image_embeds(face * 0, [layer * 0 for layer in layers])
+        sampling = job.model.get_model_object("model_sampling")
+        settings = {
+            "pulid": pulid,
+            "weight": 0.8,
+            "cond": tokens,
+            "uncond": nothing,
+            "sigma_start": sampling.percent_to_sigma(0.0),
+            "sigma_end": sampling.percent_to_sigma(1.0),
+            "ortho": method == "style",
+            "ortho_v2": method == "fidelity",
+            "mask": torch.linspace(0.2, 1, SIDE).expand(1, SIDE, SIDE),
+        }
+        job.model = job.model.clone()
+        for number, place in ((49, ("output", 0, 0)), (69, ("output", 1, 0))):
+            pack.set_model_patch_replace(job.model, {**settings, "module_key": str(number)}, place)
+
+    return put
+
+
+def pulid_key_values():
+    return {
+        f"{number}.to_{kind}_ip.weight": 0.1 * noise(WIDTH, 2048, seed=number) for number in SDXL for kind in ("k", "v")
+    }
+
+
+# --- GGUF
+
+
+def q4_k(rows: int, columns: int, generator: np.random.Generator) -> np.ndarray:
+    """Blocks of 256 numbers: a scale, the scale of the minima, 12 bytes of scales and minima, and half a byte each."""
+    blocks = generator.integers(0, 256, (rows * columns // 256, 144), dtype=np.uint8)
+    blocks[:, :4] = np.array([2e-4, 7.5 * 2e-4], np.float16).view(np.uint8)
+    return blocks.reshape(rows, -1)
+
+
+def q6_k(rows: int, columns: int, generator: np.random.Generator) -> np.ndarray:
+    """Blocks of 256 numbers: 6 bits each, 16 bytes of scales, and their scale."""
+    blocks = generator.integers(0, 256, (rows * columns // 256, 210), dtype=np.uint8)
+    blocks[:, 208:] = np.array([3e-5], np.float16).view(np.uint8)
+    return blocks.reshape(rows, -1)
+
+
+def put_gguf(kind):
+    """An SD3 of four blocks, whose larger matrices are of this kind; of the K-quants any bytes are random weights."""
+
+    def put(job, files):
+        gguf = pytest.importorskip("gguf")
+        pack = module(files.packs, "ComfyUI-GGUF", "nodes")
+        generator = np.random.default_rng(7)
+        file = files.loras / f"{kind}.gguf"
+        writer = gguf.GGUFWriter(file, arch="sd3")
+        quantised = 0
+        for name, weight in flow_state(depth=4).items():
+            weight = weight.numpy()
+            if weight.ndim == 2 and weight.shape[1] % 256 == 0 and "blocks" in name:
+                quantised += 1
+                number = gguf.GGMLQuantizationType[kind]
+                if kind == "Q8_0":
+                    data = gguf.quants.quantize(weight, number)
+                else:
+                    data = {"Q4_K": q4_k, "Q6_K": q6_k}[kind](*weight.shape, generator)
+                writer.add_tensor(name, data, raw_dtype=number)
+            else:
+                writer.add_tensor(name, weight)
+        assert quantised > 8
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_tensors_to_file()
+        writer.close()
+        for folder in ("unet", "diffusion_models", "unet_gguf"):
+            files.monkeypatch.setitem(folder_paths.folder_names_and_paths, folder, ([str(files.loras)], {".gguf"}))
+        (job.model,) = pack.UnetLoaderGGUF().load_unet(file.name)
+
+    return put
+
+
+# --- KJNodes
+
+
+def put_cfg_zero_star(job, files):
+    pack = module(files.packs, "ComfyUI-KJNodes", "nodes.model_optimization_nodes")
+    (job.model,) = pack.CFGZeroStarAndInit().patch(job.model, True, 0)
+
+
+def put_differential_diffusion(job, files):
+    pack = module(files.packs, "ComfyUI-KJNodes", "nodes.nodes")
+    mask = torch.linspace(0.2, 1, SIDE).expand(1, SIDE, SIDE)
+    job.model, job.latent = pack.DifferentialDiffusionAdvanced().apply(job.model, {"samples": start(job)}, mask, 1.0)
+
+
+COMPOSITIONS = {
+    "IPAdapter Plus": Composition("unet", put_ipadapter_plus),
+    "IPAdapter FaceID": Composition("unet", put_ipadapter_faceid),
+    "IPAdapter FaceID Plus v2": Composition("unet", put_ipadapter_faceid_plus, CFG),
+    "InstantID": Composition("unet", put_instantid, CFG),
+    "PuLID, fidelity": Composition("unet", put_pulid("fidelity")),
+    "PuLID, style": Composition("unet", put_pulid("style"), CFG),
+    **{f"GGUF {kind}": Composition("flow", put_gguf(kind)) for kind in ("Q8_0", "Q4_K", "Q6_K")},
+    "KJNodes CFGZeroStarAndInit": Composition("flow", put_cfg_zero_star, CFG),
+    "KJNodes DifferentialDiffusionAdvanced": Composition("flow", put_differential_diffusion, CFG),
+}

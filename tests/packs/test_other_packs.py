@@ -1,0 +1,36 @@
+"""Other packs' nodes before the sampler: the same questions as of ComfyUI's own."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+
+from tests.helpers.other_packs import COMPOSITIONS
+from tests.host.test_compositions import (  # noqa: F401  the questions, and the fixtures that they have in common
+    composed,
+    plain,
+    test_a_checkpointed_gradient_is_the_same,
+    test_a_gradient_through_the_conditional_lowers_the_energy,
+    test_a_run_leaves_models_and_pictures_as_they_were,
+    test_guidance_lowers_the_energy,
+    test_it_changes_the_guided_picture,
+    test_the_gradient_is_that_of_finite_differences,
+    test_unguided_is_ksampler,
+)
+
+
+@pytest.fixture(params=COMPOSITIONS)
+def composition(request):
+    return COMPOSITIONS[request.param]
+
+
+@pytest.fixture(scope="session")
+def packs_cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("packs")
+
+
+@pytest.fixture
+def files(tmp_path, monkeypatch, packs, packs_cache):
+    """Where the packs lie, and what they load."""
+    return SimpleNamespace(loras=tmp_path, monkeypatch=monkeypatch, packs=packs, packs_cache=packs_cache)
