@@ -16,8 +16,8 @@ from datetime import date
 
 import torch
 import torch._inductor.config
-from floor import ITERATIONS, RESULTS, Hosted
-from measure import ratio, seconds
+from floor import ITERATIONS, Hosted
+from measure import RESULTS, ratio, seconds
 from world import Triples, machine
 
 GRADIENTS = ("full", "windowed")

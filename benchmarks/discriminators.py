@@ -24,9 +24,9 @@ from importlib.metadata import files
 from pathlib import Path
 
 import numpy as np
+from measure import RESULTS
 
 ROOT = Path(__file__).resolve().parent.parent
-RESULTS = Path(__file__).parent / "results"
 sys.path.insert(0, str(ROOT))
 
 # AI-made portraits in the media packages of ComfyUI's workflow templates.

@@ -25,10 +25,9 @@ from statistics import median
 import hosted
 import torch
 from counting import cost
-from measure import ratio, throughput
+from measure import RESULTS, ratio, throughput
 from torch import Tensor
 
-RESULTS = Path(__file__).parent / "results"
 ITERATIONS, VIEWS, GRADIENT = 5, 4, "windowed"
 TARGET = 1.05  # our overhead is at most 5 %
 PAIRS = {"solver": ("solve", "bare"), "node": ("node", "bare in the host"), "host": ("bare in the host", "bare")}

@@ -15,7 +15,7 @@ from statistics import median
 
 import numpy as np
 import torch
-from measure import peak_bytes, seconds
+from measure import RESULTS, peak_bytes, seconds
 from world import Triples, World, guidance_by, machine
 
 from rectifid_core.discriminators.base import EmbeddingDiscriminator
@@ -23,7 +23,6 @@ from rectifid_core.guidance.combination import combine
 from rectifid_core.guidance.weighted_sum import Schedule
 from rectifid_core.solver.solve import solve
 
-RESULTS = Path(__file__).parent / "results"
 USUAL = {"windows": 4, "side": 128, "subjects": 1, "batch": 1, "views": 4}
 SIZES = {
     "windows": (1, 2, 4, 8, 16),

@@ -24,6 +24,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from measure import RESULTS
 from trait_table import report as trait_report
 from world import WEIGHTS, Triples, World, guidance_by, machine, similarity
 
@@ -35,7 +36,6 @@ from rectifid_core.solver.convergence import TOLERANCE
 from rectifid_core.solver.rules import RULES as ALL_RULES
 from rectifid_core.solver.solve import solve
 
-RESULTS = Path(__file__).parent / "results"
 RULES = ("accumulated", "fixed_point", "fully_anchored", "noise", "unanchored")  # the paper's; see rules.py for ours
 AT = (0, 1, 2, 5, 7, 10, 15, 20, 30, 40, 60, 80, 100)
 DEFAULTS = {"rule": "anchored", "views": 4, "scale": 1.0, "last_offset": True, "damping": 0.5, "candidates": 1}
@@ -110,6 +110,7 @@ def run(world: World, triples: Triples, settings: dict, iterations: int, batch: 
         "tenth": measured[:, 0].quantile(0.1, dim=1).tolist(),
         "ran": ran,
         "judge_sem": (measured[:, 0].std(dim=1) / len(triples) ** 0.5).tolist(),
+        "prompt_sem": (measured[:, 3].std(dim=1) / len(triples) ** 0.5).tolist(),
         "seconds_per_iteration": seconds / len(triples) / max(iterations, 1),
     }
     return {"row": row, "images": {number: torch.cat(pictures) for number, pictures in images.items()}}

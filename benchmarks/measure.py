@@ -1,14 +1,20 @@
-"""Time and memory, measured fairly: contestants take turns in one process, and memory is counted, not sampled."""
+"""Time and memory, measured fairly: contestants take turns in one process, and memory is counted, not sampled.  And
+where results go."""
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from statistics import median
 
 import torch
 from torch.profiler import ProfilerActivity, profile
 
+HERE = Path(__file__).resolve().parent
+RESULTS = Path(os.environ.get("RECTIFID_RESULTS", HERE / "results"))  # of what is committed, unless it says otherwise
+QUICK = HERE.parent / "output" / "benchmarks"  # of a quick look, whose numbers mean nothing
 MATRICES = (512, 1024, 2048, 4096, 8192)  # their sides
 
 

@@ -9,14 +9,12 @@ what the published loop holds: one graph of all four windows, the decoder and th
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import torch
 from floor import Hosted
-from measure import peak_bytes
+from measure import RESULTS, peak_bytes
 from world import Triples, machine
 
-RESULTS = Path(__file__).parent / "results"
 PUBLISHED = {"gradient": "full", "views": 0}
 OURS = [
     *({"gradient": gradient, "views": views} for gradient in ("full", "windowed", "checkpointed") for views in (4, 0)),

@@ -15,18 +15,16 @@ import argparse
 import json
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from statistics import median
 
 import torch
-from measure import peak_bytes
+from measure import RESULTS, peak_bytes
 from torch import Tensor
 from world import Triples, World, guidance_by, machine, similarity
 
 from rectifid_core.solver.best import Best
 from rectifid_core.solver.solve import solve
 
-RESULTS = Path(__file__).parent / "results"
 ITERATIONS = 20
 ACCUMULATED = {"rule": "accumulated", "scale": 1.0, "color_first": False, "iterations": 24}
 OURS = {

@@ -36,12 +36,11 @@ import torch
 from counting import Cost, cost
 from discriminators import high_water, write_resnet_100
 from floor import floor_flops
-from measure import throughput
+from measure import RESULTS, throughput
 from networks import MODELS, VAES, Model
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-RESULTS = Path(__file__).parent / "results"
 GIB = 2**30
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 BOX = (0.25, 0.25, 0.75, 0.75)

@@ -19,7 +19,8 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
-from identity import RESULTS, Each, save, start_of, yardstick
+from identity import Each, save, start_of, yardstick
+from measure import RESULTS
 from torch import Tensor
 from world import Triples, World, guidance_by, machine, similarity
 

@@ -15,7 +15,8 @@ import json
 import math
 
 import torch
-from identity import RESULTS, Each
+from identity import Each
+from measure import RESULTS
 from torch import Tensor
 from world import Triples, World, guidance_by, machine, similarity
 

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import torch
 from identity import Each
+from measure import RESULTS
 from torch import Tensor
 from world import Couples, World, guidance_by, machine, panel_similarity
 
@@ -28,7 +29,6 @@ from rectifid_core.guidance.weighted_sum import Schedule
 from rectifid_core.solver.best import Best
 from rectifid_core.solver.solve import solve
 
-RESULTS = Path(__file__).parent / "results"
 AT = (0, 5, 10, 20, 40, 100)
 NAMES = ("first", "second")
 VIEWS = 4

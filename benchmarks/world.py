@@ -155,26 +155,30 @@ class Couples:
     references: Tensor  # (2, n, 3, 128, 128)
     others: Tensor  # (n, 3, 128, 256), the first of the two on the left
     prompts: list[str]
+    named: list[tuple[dict[str, str], ...]]  # of each of the two
     noise: Tensor
 
     @classmethod
     def draw(cls, n: int, people: str) -> Couples:
-        references, others, prompts, noise = [], [], [], []
+        references, others, prompts, named, noise = [], [], [], [], []
         for seed in range(SEEDS[people] + 20_000, SEEDS[people] + 20_000 + n):
             picture, identities, scenes = draw_couple(seed)
             rng = np.random.default_rng([seed, 3])
             references.append([np.asarray(draw(identity, Scene.sample(rng))) for identity in identities])
             others.append(np.asarray(picture))
-            prompts.append(write_couple_prompt(*scenes)[0])
+            prompt, mentioned = write_couple_prompt(*scenes)
+            prompts.append(prompt)
+            named.append(mentioned)
             noise.append(torch.randn(16, 16, 32, generator=torch.Generator().manual_seed(seed)))
         first, second, others = (
             torch.from_numpy(np.stack(x)).permute(0, 3, 1, 2).float() / 255
             for x in (*zip(*references, strict=True), others)
         )
-        return cls(torch.stack([first, second]), others, prompts, torch.stack(noise))
+        return cls(torch.stack([first, second]), others, prompts, named, torch.stack(noise))
 
     def part(self, rows: slice) -> Couples:
-        return Couples(self.references[:, rows], self.others[rows], self.prompts[rows], self.noise[rows])
+        picked = (each[rows] for each in (self.others, self.prompts, self.named, self.noise))
+        return Couples(self.references[:, rows], *picked)
 
     def __len__(self) -> int:
         return len(self.prompts)
