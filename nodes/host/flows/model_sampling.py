@@ -19,7 +19,8 @@ class _OwnTimes(nn.Module):
 
     def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
         if name not in vars(self):
-            setattr(self, name, tensor)
+            with torch.inference_mode(False):  # the host's nodes run under it
+                setattr(self, name, None if tensor is None else tensor.clone())
 
 
 class RectifiedFlowSampling(_OwnTimes, ModelSamplingDiscreteFlow, CONST):
