@@ -97,7 +97,7 @@ STANDS_FOR = {
         ("23 Attention patches, IPAdapter", "consistency"),
         ("24 Style of a picture, Redux", "consistency"),
         ("25 Merged models", "consistency"),
-        ("26 Edit a photo with FLUX.1 Kontext", "consistency"),
+        ("26 Edit a photo with FLUX.1 Kontext", "diffusion"),
         ("27 Edit a photo with FLUX.2 klein", "flow"),
         ("28 Edit a photo with Qwen-Image-Edit", "flow"),
     ],
