@@ -5,16 +5,19 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import sysconfig
+from pathlib import Path
 
 from .environment import BASE, ROOT
 
 PYTHON = [sys.executable, "-m"]
+ZIZMOR = str(Path(sysconfig.get_path("scripts"), "zizmor"))  # which is no module
 CHECKS = {
     "lint": [*PYTHON, "ruff", "check", "."],
     "format": [*PYTHON, "ruff", "format", "--check", "."],
     "types": [*PYTHON, "basedpyright", "--pythonpath", sys.executable],
     "security": [*PYTHON, "bandit", "-q", "-c", "pyproject.toml", "-r", "nodes", "rectifid_core", "scripts", "run.py"],
-    "workflows": [*PYTHON, "zizmor", "--quiet", "--offline", "--no-progress", ".github/workflows"],
+    "workflows": [ZIZMOR, "--quiet", "--offline", "--no-progress", ".github/workflows"],
 }
 
 
