@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from typing import Any
 
@@ -95,7 +96,8 @@ def register() -> None:
             return OperationConverterResult(torch_module=make(node, graph), onnx_mapping=mapping)
 
         for version in versions:
-            add_converter(operation_type=name, version=version)(converter)
+            with suppress(ValueError):  # it is known: of the pack there twice, or of a newer onnx2torch
+                add_converter(operation_type=name, version=version)(converter)
 
     def numbers(node: Any, graph: Any) -> tuple[Tensor, Tensor]:
         """Scale and zero point."""

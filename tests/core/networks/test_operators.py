@@ -9,6 +9,7 @@ import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
+from rectifid_core.networks import operators
 from rectifid_core.networks.onnx import load_onnx
 from rectifid_core.networks.onnx_file import OnnxError
 
@@ -230,3 +231,9 @@ def test_another_way_to_whole_numbers_is_refused_by_its_name(tmp_path, operator)
     onnx.save(model_of([helper.make_node(operator, inputs, outputs)], 17), tmp_path / "model.onnx")
     with pytest.raises(OnnxError, match=operator):
         load_onnx(tmp_path / "model.onnx")
+
+
+def test_a_second_copy_of_the_pack_makes_them_known_again():
+    """As where it is in custom_nodes twice, or under two names in one process."""
+    operators.register()
+    operators.register.__wrapped__()
