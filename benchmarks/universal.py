@@ -30,13 +30,11 @@ from torch import Tensor, nn
 from traits import lab
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 from world import (
-    ATTRIBUTES,
     WEIGHTS,
     Identity,
     Scene,
     Triples,
     World,
-    by_attribute,
     draw,
     guidance_by,
     machine,
@@ -121,17 +119,9 @@ def overlap(image: Tensor, mask: Tensor) -> float:
     return float((found & wanted).sum() / (found | wanted).sum())
 
 
-def read(world: World, pictures: Tensor) -> list[dict[str, str]]:
-    small = torch.nn.functional.interpolate(pictures, (64, 64), mode="bilinear", antialias=True)
-    groups = by_attribute(world.reader(small * 2 - 1))
-    return [
-        {name: ATTRIBUTES[name][int(group[i].argmax())] for name, group in groups.items()} for i in range(len(pictures))
-    ]
-
-
 def alike(world: World, images: Tensor, styles: Tensor) -> Tensor:
     """The share of background and light that is the style's, (B,)."""
-    pairs = zip(read(world, images), read(world, styles), strict=True)
+    pairs = zip(world.attributes(images), world.attributes(styles), strict=True)
     return (
         torch.tensor([[one[name] == other[name] for name in ("background", "light")] for one, other in pairs])
         .float()

@@ -69,13 +69,16 @@ class World:
     @torch.no_grad()
     def prompt_accuracy(self, images: Tensor, scenes: list[Scene], named: list[dict[str, str]]) -> Tensor:
         """Share of each image's named attributes that the reader finds, (B,)."""
-        size = (64, 64)
-        crops = torch.nn.functional.interpolate(images, size, mode="bilinear", antialias=True)
-        right = torch.zeros(len(images))
-        for name, group in by_attribute(self.reader(crops * 2 - 1)).items():
-            found = [ATTRIBUTES[name][choice] for choice in group.argmax(1).tolist()]
-            right += torch.tensor([n.get(name) == value for n, value in zip(named, found, strict=True)]).float()
-        return right / torch.tensor([float(len(n)) for n in named])
+        pairs = zip(named, self.attributes(images), strict=True)
+        return torch.tensor([sum(found[name] == value for name, value in n.items()) / len(n) for n, found in pairs])
+
+    @torch.no_grad()
+    def attributes(self, images: Tensor) -> list[dict[str, str]]:
+        """What the reader finds in each image (B, 3, H, W) of all that a prompt can name."""
+        crops = torch.nn.functional.interpolate(images, (64, 64), mode="bilinear", antialias=True)
+        groups = by_attribute(self.reader(crops * 2 - 1))
+        choices = zip(*(group.argmax(1).tolist() for group in groups.values()), strict=True)
+        return [{name: ATTRIBUTES[name][i] for name, i in zip(groups, each, strict=True)} for each in choices]
 
 
 def guidance_by(recogniser: Discriminator, picture: Tensor, **options) -> IdentityGuidance:

@@ -12,11 +12,9 @@ import numpy as np
 import torch
 from autoencoder import Autoencoder
 from data import CACHE, FIRST_SEED, MENTIONS, training_scene
-from portrait import ATTRIBUTES, Identity, Scene, draw, write_prompt
+from portrait import Identity, Scene, draw, write_prompt
 from text_encoder import QUERIES
 from torch import Tensor, nn
-from torch.nn import functional as F
-from train_recognisers import by_attribute
 from velocity import BOUNDARIES, WINDOWS
 from world import WEIGHTS, PromptedFlow, Triples, World
 
@@ -104,13 +102,7 @@ def read(world: World, prompts: list[str]) -> Tensor:
 def captions(world: World, pictures: Tensor) -> list[str]:
     """A prompt for each picture, by the network that reads what a prompt names, as one captions photographs for a
     training; so that what is learned of a person is not what they wear in the reference."""
-    small = F.interpolate(pictures, (64, 64), mode="bilinear", antialias=True)
-    found = {
-        name: [ATTRIBUTES[name][choice] for choice in group.argmax(1).tolist()]
-        for name, group in by_attribute(world.reader(small * 2 - 1)).items()
-    }
-    scenes = [Scene(**{name: found[name][i] for name in found}) for i in range(len(pictures))]
-    return [write_prompt(scene)[0] for scene in scenes]
+    return [write_prompt(Scene(**found))[0] for found in world.attributes(pictures)]
 
 
 @torch.no_grad()
