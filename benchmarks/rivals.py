@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from measure import QUICK, RESULTS
-from rivals.basis import Rival
+from rivals.basis import Rival, sample
 from rivals.celeb_basis import CelebBasis
 from rivals.dno import DNO
 from rivals.dreambooth import DreamBooth
@@ -81,9 +81,8 @@ def main() -> None:
     scores = None if arguments.answers else Scores(world)
     results = {"machine": machine(), "n": len(triples), "rows": rows}
     if scores:
-        unguided = world.decode(unguided_latents(world, triples))
-        images["unguided"] = unguided
-        results |= {"unguided": scores(unguided, triples), "drawn": scores(triples.others, triples)}
+        images["unguided"] = world.decode(sample(world.flow(triples.prompts), triples.noise))
+        results |= {"unguided": scores(images["unguided"], triples), "drawn": scores(triples.others, triples)}
     for kind in RIVALS:
         rival = shortened(kind()) if arguments.quick else kind()
         if arguments.only and rival.name not in arguments.only:
@@ -103,13 +102,6 @@ def main() -> None:
         plot(results, folder / "rivals.png")
         grid(triples, images, folder / "rivals_grid.png")
         print(table(results))
-
-
-def unguided_latents(world: World, triples: Triples) -> Tensor:
-    flow, z = world.flow(triples.prompts), triples.noise
-    for k in range(len(flow)):
-        z = flow.step(k, z)
-    return z
 
 
 # --- pictures -------------------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 from measure import QUICK, RESULTS
-from rivals.basis import Answer, Clock
+from rivals.basis import Answer, Clock, sample
 from rivals.cones2 import Cones2
 from rivals.fastcomposer import FastComposer
 from rivals.guided import Guided
@@ -79,11 +79,8 @@ def main() -> None:
     torch.set_num_threads(1)
     world, folder = World(), QUICK if arguments.quick else RESULTS
     couples = Couples.draw(4 if arguments.quick else arguments.n, "evaluation")
-    scores, images = Scores(world), {}
-    flow, z = world.flow(couples.prompts), couples.noise
-    for k in range(len(flow)):
-        z = flow.step(k, z)
-    images["unguided"] = world.decode(z)
+    scores = Scores(world)
+    images = {"unguided": world.decode(sample(world.flow(couples.prompts), couples.noise))}
     rows: list[dict] = []
     results = {"machine": machine(), "n": len(couples), "rows": rows}
     results |= {

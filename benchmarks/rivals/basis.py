@@ -98,6 +98,11 @@ def read(world: World, prompts: list[str]) -> Tensor:
     return torch.cat(parts)
 
 
+def described(world: World, pictures: Tensor) -> tuple[Tensor, Tensor]:
+    """References as the methods learn them: their latents, and what is read in a caption of each."""
+    return encode(world, pictures), read(world, captions(world, pictures))
+
+
 @torch.no_grad()
 def captions(world: World, pictures: Tensor) -> list[str]:
     """A prompt for each picture, by the network that reads what a prompt names, as one captions photographs for a
@@ -105,11 +110,16 @@ def captions(world: World, pictures: Tensor) -> list[str]:
     return [write_prompt(Scene(**found))[0] for found in world.attributes(pictures)]
 
 
-@torch.no_grad()
-def sample(flow: PromptedFlow, z: Tensor) -> Tensor:
+def end(flow: PromptedFlow, z: Tensor) -> Tensor:
+    """Of the flow from ``z`` on, with its gradient where autograd is on."""
     for k in range(len(flow)):
         z = flow.step(k, z)
     return z
+
+
+@torch.no_grad()
+def sample(flow: PromptedFlow, z: Tensor) -> Tensor:
+    return end(flow, z)
 
 
 class Clock:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from world import Triples, World
 
-from rivals.basis import Answer, Clock, People, cache, captions, encode, read, sample
+from rivals.basis import Answer, Clock, People, cache, described, sample
 from rivals.words import WordedFlow, class_word, learn_codes, new_word
 
 
@@ -56,7 +56,7 @@ class CelebBasis:
             return new_word(words, word.unflatten(1, (-1, 192)))
 
         clock, n = Clock(), len(triples)
-        latents, words = encode(world, triples.references), read(world, captions(world, triples.references))
+        latents, words = described(world, triples.references)
         start = torch.zeros(n, len(known["basis"]))
         codes = learn_codes(world, latents, words, start, join, self.iterations, self.rate)
         learned, clock = clock.seconds / n, Clock()

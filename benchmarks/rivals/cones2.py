@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from world import Couples, PromptedFlow, World
 
-from rivals.basis import Answer, Clock, captions, encode, read, sample
+from rivals.basis import Answer, Clock, described, sample
 from rivals.fastcomposer import halves
 from rivals.ip_adapter import adapted
 from rivals.words import learn_codes
@@ -60,7 +60,7 @@ class Cones2:
 
         clock, n = Clock(), len(couples)
         pictures = couples.references.flatten(0, 1)
-        latents, words = encode(world, pictures), read(world, captions(world, pictures))
+        latents, words = described(world, pictures)
         start = torch.zeros(len(pictures), self.vectors, 192)
         codes = learn_codes(world, latents, words, start, join, self.iterations, self.rate)
         learned, clock = clock.seconds / n, Clock()

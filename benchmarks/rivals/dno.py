@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from rivals.basis import end
 from rivals.guided import Guided
-from rivals.reno import run
 
 
 @dataclass
@@ -29,11 +29,11 @@ class DNO(Guided):
         optimizer = torch.optim.Adam([z], self.rate)
         for _ in range(self.iterations):
             with torch.enable_grad():
-                loss = -look(world.decode(run(flow, z))).sum() + self.weight * unlike_noise(z)
+                loss = -look(world.decode(end(flow, z))).sum() + self.weight * unlike_noise(z)
             (z.grad,) = torch.autograd.grad(loss, z)
             optimizer.step()
         with torch.no_grad():
-            return world.decode(run(flow, z))
+            return world.decode(end(flow, z))
 
 
 def unlike_noise(z: Tensor) -> Tensor:

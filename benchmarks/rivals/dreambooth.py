@@ -18,7 +18,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from velocity import BOUNDARIES, WINDOWS
 from world import PromptedFlow, Triples, World
 
-from rivals.basis import Answer, Clock, captions, encode, levels, mix, read, sample
+from rivals.basis import Answer, Clock, described, levels, mix, read, sample
 
 HALF = 4  # of a batch: the reference at a noise level in each window, and as many of the flow's own pictures
 PRIOR = 128  # of those
@@ -123,7 +123,7 @@ class DreamBooth:
         learned, drawn, images = 0.0, 0.0, []
         for i in range(len(triples)):
             clock, one = Clock(), triples.part(slice(i, i + 1))
-            latent, words = encode(world, one.references), read(world, captions(world, one.references))
+            latent, words = described(world, one.references)
             weights = self.tune(world, prior, latent, words[0])
             learned, clock = learned + clock.seconds, Clock()
             with torch.no_grad():

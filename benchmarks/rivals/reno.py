@@ -12,6 +12,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from rivals.basis import end
 from rivals.guided import Guided
 
 
@@ -29,7 +30,7 @@ class ReNO(Guided):
         best, shown = torch.tensor([-1.0]), noise
         for number in range(self.iterations + 1):
             with torch.set_grad_enabled(number < self.iterations):
-                image = world.decode(run(flow, z))
+                image = world.decode(end(flow, z))
                 like = look(image)
                 loss = -self.weight * like.sum() - 0.01 * log_density_of_length(z)
             if like.item() > best.item():
@@ -39,13 +40,6 @@ class ReNO(Guided):
                 torch.nn.utils.clip_grad_norm_([z], self.clip)
                 optimizer.step()
         return shown
-
-
-def run(flow, z: Tensor) -> Tensor:
-    """The end of the flow, with its gradient."""
-    for k in range(len(flow)):
-        z = flow.step(k, z)
-    return z
 
 
 def log_density_of_length(z: Tensor) -> Tensor:

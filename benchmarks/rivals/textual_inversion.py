@@ -11,7 +11,7 @@ from typing import ClassVar
 import torch
 from world import Triples, World
 
-from rivals.basis import Answer, Clock, captions, encode, read, sample
+from rivals.basis import Answer, Clock, described, sample
 from rivals.words import WordedFlow, class_word, learn_codes, new_word
 
 
@@ -33,7 +33,7 @@ class TextualInversion:
     def answer(self, world: World, triples: Triples) -> Answer:
         torch.manual_seed(1)
         clock, n = Clock(), len(triples)
-        latents, words = encode(world, triples.references), read(world, captions(world, triples.references))
+        latents, words = described(world, triples.references)
         start = class_word(world, n, self.vectors)
         codes = learn_codes(world, latents, words, start, new_word, self.iterations, self.rate)
         learned, clock = clock.seconds / n, Clock()
