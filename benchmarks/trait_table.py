@@ -4,13 +4,15 @@ never differentiated; and the gain by the color of the skin."""
 from __future__ import annotations
 
 import torch
+import world as world  # it says where the modules of demo/ are found
 from torch import Tensor
+from traits import AMOUNTS, CHOICES, agree, read_traits
 from world import WEIGHTS, Triples, World, similarity
 
-from demo.traits import AMOUNTS, CHOICES, agree, read_traits
 from rectifid_core.networks.onnx import load_onnx
 
 GUIDED = (20, 100)  # iterations
+TRAITS = (*AMOUNTS, *CHOICES)
 SKINS = {"light": lambda skin: skin < 0.5, "dark": lambda skin: skin >= 0.5}
 
 
@@ -30,20 +32,20 @@ def report(world: World, triples: Triples, images: dict[int, Tensor]) -> dict:
     references, unguided = read(triples.references), read(images[0])
     compared = {"unguided": unguided, **{f"guided_{i}": read(images[i]) for i in GUIDED if i in images}}
     compared["drawn"] = read(triples.others)
-    traits = {
-        trait: {
-            name: sum(agree(trait, one[trait], other[trait]) for one, other in zip(people, references, strict=True))
-            / len(references)
-            for name, people in compared.items()
-        }
-        for trait in (*AMOUNTS, *CHOICES)
-    }
+    by_name = {name: agreement(people, references) for name, people in compared.items()}
+    traits = {trait: {name: shares[trait] for name, shares in by_name.items()} for trait in TRAITS}
     prompt = world.prompt_accuracy(images[0], triples.scenes, triples.named).mean().item()
     return {
         "traits": traits,
         "unguided_prompt": prompt,
         "gain_by_skin": gain_by_skin(world, triples, images, references, unguided),
     }
+
+
+def agreement(people: list[dict], references: list[dict]) -> dict[str, float]:
+    """For each trait, the share of pictures in which the same is read as in the reference."""
+    pairs = list(zip(people, references, strict=True))
+    return {trait: sum(agree(trait, one[trait], other[trait]) for one, other in pairs) / len(pairs) for trait in TRAITS}
 
 
 def gain_by_skin(

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from quality import PICTURES, frechet, network, pictures_of, someone, somewhere
 from torch import Tensor
-from traits import AMOUNTS, CHOICES, agree, read_traits
+from trait_table import agreement
+from traits import read_traits
 from world import WEIGHTS, Triples, World, similarity
 
 
@@ -42,11 +43,7 @@ class Scores:
 
     @torch.no_grad()
     def traits(self, images: Tensor, references: Tensor) -> dict:
-        shown, wanted = (read_traits(self.reader(each)) for each in (images, references))
-        each = {
-            trait: sum(agree(trait, a[trait], b[trait]) for a, b in zip(shown, wanted, strict=True)) / len(images)
-            for trait in (*AMOUNTS, *CHOICES)
-        }
+        each = agreement(*(read_traits(self.reader(x)) for x in (images, references)))
         return {"traits": sum(each.values()) / len(each), "each_trait": each}
 
 
