@@ -27,8 +27,8 @@ import hosted
 import small_decoder
 import torch
 from floor import Hosted
-from identity import save, yardstick
-from measure import RESULTS
+from identity import yardstick
+from measure import RESULTS, save
 from rules import VIEWS, Race
 from torch import Tensor
 from world import Triples, World, machine

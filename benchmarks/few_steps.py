@@ -12,13 +12,12 @@ from __future__ import annotations
 
 import argparse
 import copy
-import json
 import math
 from pathlib import Path
 
 import numpy as np
 import torch
-from measure import QUICK, RESULTS
+from measure import QUICK, RESULTS, rows_of, save
 from rivals.basis import Clock, cache, read, sample
 from rivals.rectifid import guide
 from rivals.scores import Scores
@@ -152,10 +151,9 @@ def main() -> None:
     torch.set_grad_enabled(False)
     torch.set_num_threads(1)
     world, folder = World(), QUICK if arguments.quick else RESULTS
-    folder.mkdir(parents=True, exist_ok=True)
     path, triples = folder / "few_steps.json", Triples.draw(4 if arguments.quick else arguments.n, "evaluation")
     student = distil(world, 0.3, 100) if arguments.quick else distil(world, arguments.minutes, TRAJECTORIES)
-    known = [] if arguments.fresh or arguments.quick or not path.exists() else json.loads(path.read_text())["rows"]
+    known = rows_of(path, arguments.fresh or arguments.quick)
     results = {"machine": machine(), "n": len(triples), "rows": known}
     scores = Scores(world)
     for model in MODELS:
@@ -163,7 +161,7 @@ def main() -> None:
             if not any((row["model"], row["steps"]) == (model, steps) for row in known):
                 iterations = 5 if arguments.quick else 20
                 known.append(run(world, scores, triples, model, student, steps, iterations))
-                path.write_text(json.dumps(results, indent=1) + "\n")
+                save(results, path)
                 both = {name: round(known[-1][name]["judge"], 3) for name in ("plain", "ours")}
                 print(model, steps, both, flush=True)
     plot(results, folder / "few_steps.png")

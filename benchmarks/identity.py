@@ -24,7 +24,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from measure import RESULTS
+from measure import RESULTS, save
 from trait_table import report as trait_report
 from world import WEIGHTS, Triples, World, guidance_by, machine, similarity
 
@@ -159,11 +159,6 @@ def ablation() -> list[dict]:
             for views in (4, 0):
                 rows.append({**DEFAULTS, "rule": rule, "views": views, "scale": scale})
     return rows
-
-
-def save(results: dict, path: Path) -> None:
-    RESULTS.mkdir(exist_ok=True)
-    path.write_text(json.dumps(results, indent=1) + "\n")
 
 
 def main() -> None:

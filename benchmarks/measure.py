@@ -3,6 +3,7 @@ where results go."""
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -16,6 +17,16 @@ HERE = Path(__file__).resolve().parent
 RESULTS = Path(os.environ.get("RECTIFID_RESULTS", HERE / "results"))  # of what is committed, unless it says otherwise
 QUICK = HERE.parent / "output" / "benchmarks"  # of a quick look, whose numbers mean nothing
 MATRICES = (512, 1024, 2048, 4096, 8192)  # their sides
+
+
+def save(results: dict, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(results, indent=1) + "\n")
+
+
+def rows_of(path: Path, anew: bool) -> list[dict]:
+    """The rows that are measured already; none where all are to be measured anew."""
+    return [] if anew or not path.exists() else json.loads(path.read_text())["rows"]
 
 
 def seconds(runs: Mapping[str, Callable[[], object]], repeats: int = 5) -> dict[str, list[float]]:

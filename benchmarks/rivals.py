@@ -12,12 +12,11 @@ Each method's rate and steps were chosen on the tuning people, see README.md.
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
 import numpy as np
 import torch
-from measure import QUICK, RESULTS
+from measure import QUICK, RESULTS, save
 from rivals.basis import Rival, sample
 from rivals.celeb_basis import CelebBasis
 from rivals.dno import DNO
@@ -97,8 +96,7 @@ def main() -> None:
             rows.append(row_of(world, rival, answer, scores(answer.images, triples)))
             print(cells(rival.name, rows[-1]), flush=True)
     if scores and not arguments.only:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "rivals.json").write_text(json.dumps(results, indent=1) + "\n")
+        save(results, folder / "rivals.json")
         plot(results, folder / "rivals.png")
         grid(triples, images, folder / "rivals_grid.png")
         print(table(results))

@@ -11,11 +11,10 @@ finds more like the person who was wanted there than like the other.  Seconds of
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
 import torch
-from measure import QUICK, RESULTS
+from measure import QUICK, RESULTS, save
 from rivals.basis import Answer, Clock, sample
 from rivals.cones2 import Cones2
 from rivals.fastcomposer import FastComposer
@@ -93,8 +92,7 @@ def main() -> None:
         images[rival.name] = answer.images
         rows.append(row_of(world, rival, answer, scored(scores, answer.images, couples)))
         print({key: value for key, value in rows[-1].items() if key not in ("each_trait", "settings")}, flush=True)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "rivals_two.json").write_text(json.dumps(results, indent=1) + "\n")
+    save(results, folder / "rivals_two.json")
     grid(couples, images, folder / "rivals_two.png")
 
 

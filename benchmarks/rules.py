@@ -19,8 +19,8 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
-from identity import Each, save, start_of, yardstick
-from measure import RESULTS
+from identity import Each, start_of, yardstick
+from measure import RESULTS, save
 from torch import Tensor
 from world import Triples, World, guidance_by, machine, similarity
 

@@ -9,13 +9,12 @@ Of the default rule and of the published one, at the guidance scales of the samp
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
 import numpy as np
 import torch
 from identity import DEFAULTS, run, yardstick
-from measure import QUICK, RESULTS
+from measure import QUICK, RESULTS, rows_of, save
 from world import Triples, World, machine
 
 SCALES = (0.25, 0.5, 1.0, 2.0, 4.0)
@@ -74,16 +73,15 @@ def main() -> None:
     torch.set_grad_enabled(False)
     torch.set_num_threads(1)
     world, folder = World(), QUICK if arguments.quick else RESULTS
-    folder.mkdir(parents=True, exist_ok=True)
     path, triples = folder / "sweep.json", Triples.draw(4 if arguments.quick else arguments.n, "evaluation")
-    rows = [] if arguments.fresh or arguments.quick or not path.exists() else json.loads(path.read_text())["rows"]
+    rows = rows_of(path, arguments.fresh or arguments.quick)
     results = {"machine": machine(), "n": len(triples), "ceiling": yardstick(world, triples), "rows": rows}
     for rule in RULES:
         for scale in SCALES:
             settings = {**DEFAULTS, "rule": rule, "scale": scale}
             if not any(settings == {name: row[name] for name in DEFAULTS} for row in rows):
                 rows.append(run(world, triples, settings, 7 if arguments.quick else arguments.iterations)["row"])
-                path.write_text(json.dumps(results, indent=1) + "\n")
+                save(results, path)
                 print(
                     rule, scale, f"judge {rows[-1]['judge'][-1]:.3f}, prompt {rows[-1]['prompt'][-1]:.3f}", flush=True
                 )

@@ -21,7 +21,7 @@ import numpy as np
 import rivals  # noqa: F401  it says where the modules of demo/ are found
 import torch
 from labels import LABELS, draw_labels
-from measure import QUICK, RESULTS
+from measure import QUICK, RESULTS, save
 from rivals.basis import sample
 from rivals.rectifid import guide
 from rivals.scores import sem
@@ -209,7 +209,6 @@ def main() -> None:
     torch.set_grad_enabled(False)
     torch.set_num_threads(1)
     folder = QUICK if arguments.quick else RESULTS
-    folder.mkdir(parents=True, exist_ok=True)
     bench = Bench(World(), 4 if arguments.quick else arguments.n, 5 if arguments.quick else 20)
     layouts = torch.tensor([overlap(*pair) for pair in zip(bench.wishes.layouts, bench.wishes.masks, strict=True)])
     results = {"machine": machine(), "n": len(bench.triples), "drawn_there": layouts.mean().item(), "rows": []}
@@ -218,7 +217,7 @@ def main() -> None:
         found, plain, guided = bench.run(row)
         results["rows"].append(found)
         columns |= {row: guided} if row.endswith("identity") else {f"{row}, unguided": plain, row: guided}
-        (folder / "universal.json").write_text(json.dumps(results, indent=1) + "\n")
+        save(results, folder / "universal.json")
         print(json.dumps(found), flush=True)
     grid(columns, folder / "universal.png")
 
