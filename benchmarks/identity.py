@@ -25,6 +25,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from measure import RESULTS, save
+from sheet import sheet
 from trait_table import report as trait_report
 from world import WEIGHTS, Triples, World, guidance_by, machine, similarity
 
@@ -224,24 +225,9 @@ def main() -> None:
 
 def grid(triples: Triples, images: dict[int, torch.Tensor], path: Path, people: int = 6) -> None:
     """A row for each person: the reference, the unguided picture, and the guided one after 5, 20 and 100 iterations."""
-    from PIL import Image, ImageDraw
-
     columns = {"reference": triples.references, "unguided": images[0]}
     columns |= {f"{i} iterations": images[i] for i in (5, 20, 100) if i in images}
-    side, head, foot = 160, 22, 16
-    sheet = Image.new("RGB", (side * len(columns), head + people * (side + foot)), "white")
-    pen = ImageDraw.Draw(sheet)
-    for x, (title, pictures) in enumerate(columns.items()):
-        pen.text((x * side + 6, 5), title, fill="black", font_size=13)
-        for y in range(people):
-            picture = Image.fromarray((pictures[y].clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy())
-            sheet.paste(
-                picture.resize((side - 4, side - 4), Image.Resampling.LANCZOS),
-                (x * side + 2, head + y * (side + foot) + 2),
-            )
-    for y in range(people):
-        pen.text((6, head + y * (side + foot) + side - 1), triples.prompts[y], fill="black", font_size=11)
-    sheet.save(path)
+    sheet(columns, triples.prompts, 160, people).save(path)
 
 
 def plot(results: dict, path: Path) -> None:

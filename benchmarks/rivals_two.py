@@ -22,6 +22,7 @@ from rivals.guided import Guided
 from rivals.rectifid import guide
 from rivals.scores import Scores, sem
 from rivals.table import answered, row_of, shortened
+from sheet import sheet
 from torch import Tensor
 from two_people import guidance
 from world import Couples, World, machine, panel_similarity
@@ -98,22 +99,8 @@ def main() -> None:
 
 def grid(couples: Couples, images: dict[str, Tensor], path: Path) -> None:
     """A row for each of the first questions: the two references, and a picture of each method."""
-    from PIL import Image, ImageDraw
-
     columns = {"first": couples.references[0], "second": couples.references[1], **images}
-    count, side, head, foot = min(SHOWN, len(couples)), 112, 22, 16
-    widths = [side * pictures.shape[-1] // pictures.shape[-2] for pictures in columns.values()]
-    sheet = Image.new("RGB", (sum(widths), head + count * (side + foot)), "white")
-    pen, left = ImageDraw.Draw(sheet), 0
-    for (title, pictures), width in zip(columns.items(), widths, strict=True):
-        pen.text((left + 6, 5), title, fill="black", font_size=13)
-        for y in range(count):
-            picture = Image.fromarray((pictures[y].clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy())
-            sheet.paste(picture.resize((width - 4, side - 4)), (left + 2, head + y * (side + foot) + 2))
-        left += width
-    for y in range(count):
-        pen.text((6, head + y * (side + foot) + side - 1), couples.prompts[y], fill="black", font_size=11)
-    sheet.save(path)
+    sheet(columns, couples.prompts, 112, min(SHOWN, len(couples))).save(path)
 
 
 if __name__ == "__main__":

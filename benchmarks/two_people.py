@@ -21,6 +21,7 @@ from pathlib import Path
 import torch
 from identity import Each
 from measure import RESULTS
+from sheet import sheet
 from torch import Tensor
 from world import Couples, World, guidance_by, machine, panel_similarity
 
@@ -110,25 +111,10 @@ def gains(row: dict, ceiling: list[float], iteration: int) -> list[float]:
 
 def grid(couples: Couples, images: dict[str, Tensor], path: Path) -> None:
     """A row for each question: the two references, the unguided picture, and the guided ones."""
-    from PIL import Image, ImageDraw
-
     titles = {"free": "guided", "placed": "first left, second right", "swapped": "first right, second left"}
     columns = {"first": couples.references[0], "second": couples.references[1], "unguided": images["unguided"]}
     columns |= {title: images[name] for name, title in titles.items()}
-    count, side, head, foot = len(couples), 120, 22, 16
-    widths = [side if pictures.shape[-1] == pictures.shape[-2] else 2 * side for pictures in columns.values()]
-    sheet = Image.new("RGB", (sum(widths), head + count * (side + foot)), "white")
-    pen, left = ImageDraw.Draw(sheet), 0
-    for (title, pictures), width in zip(columns.items(), widths, strict=True):
-        pen.text((left + 6, 5), title, fill="black", font_size=13)
-        for y in range(count):
-            picture = Image.fromarray((pictures[y].clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy())
-            picture = picture.resize((width - 4, side - 4), Image.Resampling.LANCZOS)
-            sheet.paste(picture, (left + 2, head + y * (side + foot) + 2))
-        left += width
-    for y in range(count):
-        pen.text((6, head + y * (side + foot) + side - 1), couples.prompts[y], fill="black", font_size=11)
-    sheet.save(path)
+    sheet(columns, couples.prompts, 120, len(couples)).save(path)
 
 
 def main() -> None:
