@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
+
+from .operators import Dequantise
 
 if TYPE_CHECKING:
     import onnx
@@ -41,8 +44,6 @@ def _is_constant(node: onnx.NodeProto, constants: dict[str, onnx.TensorProto]) -
 
 
 def _dequantised(axis: int, numbers: np.ndarray, scale: np.ndarray, zero: np.ndarray | None = None) -> np.ndarray:
-    if scale.size > 1:
-        shape = [-1 if i == axis % numbers.ndim else 1 for i in range(numbers.ndim)]
-        scale, zero = scale.reshape(shape), None if zero is None else zero.reshape(shape)
-    exact = numbers.astype(np.float32) - (0 if zero is None else zero.astype(np.float32))
-    return (exact * scale).astype(scale.dtype)
+    arrays = (scale, np.zeros_like(scale) if zero is None else zero, numbers)
+    scales, zeros, exact = (torch.as_tensor(each.astype(np.float32)) for each in arrays)
+    return Dequantise(scales, zeros, axis)(exact).numpy().astype(scale.dtype)
