@@ -1,10 +1,12 @@
 """`run.py test`: pytest over each folder of tests, each in its own process, and one closing line for all.
 
-The processes are separate because ComfyUI's `nodes.py` and the pack's `nodes/` cannot be imported side by side.
+The processes are separate because ComfyUI's `nodes.py` and the pack's `nodes/` cannot be imported side by side.  Where
+there are several cores, the files of a folder are divided among some processes of pytest-xdist; `-n 0` asks for one.
 """
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -15,16 +17,22 @@ from xml.etree import ElementTree
 from .environment import ROOT
 
 SUITES = ["tests/core", "tests/host", "tests/server", "tests/packs"]
+DIVIDED = {"tests/core", "tests/host"}  # the others share a server, or need much memory
+MOST_WORKERS = 4  # a worker of tests/host takes up to 2 GB
 NO_TESTS_COLLECTED = 5
 
 
 def run_suite(suite: str, arguments: list[str]) -> Counter[str]:
     """Run one folder of tests and count its outcomes; a run that broke off counts as a failure."""
     print(f"\n== {suite}", flush=True)
+    workers = min(os.cpu_count() or 1, MOST_WORKERS) if suite in DIVIDED else 1
+    divided = ["-n", str(workers), "--dist", "loadfile"] if workers > 1 else []
+    # one thread for each worker, so that they do not contend for the cores
+    threads = {"OMP_NUM_THREADS": "1"} if divided else {}
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
-        command = [sys.executable, "-m", "pytest", suite, f"--junitxml={report}", *arguments]
-        code = subprocess.run(command, cwd=ROOT).returncode
+        command = [sys.executable, "-m", "pytest", suite, f"--junitxml={report}", *divided, *arguments]
+        code = subprocess.run(command, cwd=ROOT, env={**threads, **os.environ}).returncode
         counts = count(report) if report.is_file() else Counter()
     if code not in (0, NO_TESTS_COLLECTED) and not counts["failed"]:
         counts["failed"] += 1

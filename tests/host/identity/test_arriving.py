@@ -101,7 +101,7 @@ class TestMask:
             torch.ones(1, 8, 8) * torch.nan,
             torch.ones(40),
         ],
-        ids=repr,
+        ids=["number", "text", "object", "tensor", "empty", "without rows", "not finite", "one axis"],
     )
     def test_what_is_no_mask_is_named(self, run, encode, job, mask):
         for give in (
