@@ -153,6 +153,12 @@ def prompt_drop(row: dict, iteration: int) -> float:
     return 100 * (row["prompt"][0] - row["prompt"][row["iterations"].index(iteration)])
 
 
+def prompt_drop_sem(world: World, triples: Triples, images: dict[int, torch.Tensor], iteration: int) -> float:
+    """The standard error of the drop, of which each picture is its own pair."""
+    before, after = (world.prompt_accuracy(images[i], triples.scenes, triples.named) for i in (0, iteration))
+    return 100 * (before - after).std().item() / len(triples) ** 0.5
+
+
 def ablation() -> list[dict]:
     rows = []
     for scale in (1.0, 0.5, 2.0):
@@ -183,6 +189,11 @@ def main() -> None:
         results |= {
             **{f"gain_at_{n}": gain(row, ceiling["judge"], n) for n in (7, 20, 100) if n in row["iterations"]},
             **{name: prompt_drop(row, n) for n, name in PROMPT_DROPS.items() if n in row["iterations"]},
+            **{
+                f"{name}_sem": prompt_drop_sem(world, triples, done["images"], n)
+                for n, name in PROMPT_DROPS.items()
+                if n in done["images"]
+            },
             "last_minus_best": min(
                 last - best
                 for n, last, best in zip(row["iterations"], row["last"], row["guide"], strict=True)

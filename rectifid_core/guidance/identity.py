@@ -20,7 +20,7 @@ from .tracking import Tracker, searches
 FACTOR = 100.0  # the paper's; with it a gradient is rarely shorter than the norm 1 to which it is clipped
 # Colour first: its weight, and for how many iterations.  A network that tells people apart pulls a face whose skin is
 # of another colour to one that only it takes for the same; the colour brings it to where the pull is right.
-COLOR_FACTOR, COLOR_ITERATIONS = 10_000.0, 4
+COLOR_FACTOR, COLOR_ITERATIONS = 3000.0, 2
 PIXEL_FACTOR = 1000.0  # the paper's, for the mean absolute difference of the crops
 
 
@@ -29,7 +29,7 @@ class RegionEnergy:
 
     views: None looks at the plain crop only, as published.
     pixels: the weight of the paper's pixel term, 1000 * mean |crop - reference crop|, for rigid objects; 0 for none.
-    color_until: before this iteration, the energy has 10,000 times the squared distance of the colours, too.
+    color_until: before this iteration, the energy has 3000 times the squared distance of the colours, too.
     """
 
     def __init__(
