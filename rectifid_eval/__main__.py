@@ -89,27 +89,24 @@ def draw(arguments: argparse.Namespace) -> None:
     methods = methods_of(arguments.methods)
     faces = faces_in(arguments.faces, arguments.people)
     prompts, places = read_prompts(arguments.prompts), places_of(arguments)
-    protocol = Protocol({method.name: method.digest for method in methods}, faces, prompts, arguments.seeds)
+    baselines = tuple(method.name for method in methods if method.baseline)
+    digests = {method.name: method.digest for method in methods}
+    protocol = Protocol(digests, faces, prompts, arguments.seeds, baselines)
     with only_writer(arguments.folder):
+        protocol.save(arguments.folder)
         store = Store(arguments.folder / "drawn", DRAWN)
-        kept = store.rows()
-        rows = [row for row in protocol.rows() if row.key not in kept or (arguments.failed and kept[row.key]["error"])]
-        done = len(protocol.rows()) - len(rows)
-        print(f"{done + len(rows)} pictures, {done} of them done already", flush=True)
-        with engine.cluster(arguments.address):
-            pool = engine.Pool(places)
-            try:
-                pool.up()
-                slots = pool.slots(methods)
-                baselines = tuple(name for name in slots if not slots[name].reference)
-                Protocol(protocol.methods, faces, prompts, arguments.seeds, baselines).save(arguments.folder)
-                for name in baselines:
-                    print(f"{name} has no node with the title reference: a baseline without a person", flush=True)
-                by_name = {method.name: method for method in methods}
-                drawing = engine.Drawing(by_name, slots, arguments.folder, store, arguments.tries, arguments.seconds)
-                engine.draw(rows, pool, drawing, done)
-            finally:
-                pool.close()
+        kept, planned = store.rows(), protocol.rows()
+        rows = [row for row in planned if row.key not in kept or (arguments.failed and kept[row.key]["error"])]
+        print(f"{len(planned)} pictures, {len(planned) - len(rows)} of them done already", flush=True)
+        for name in baselines:
+            print(f"{name} has no node with the title reference: a baseline without a person", flush=True)
+        if not rows:
+            return
+        with engine.cluster(arguments.address), engine.opened(places) as pool:
+            slots = pool.slots(methods)
+            by_name = {method.name: method for method in methods}
+            drawing = engine.Drawing(by_name, slots, arguments.folder, store, arguments.tries, arguments.seconds)
+            engine.draw(rows, pool, drawing, len(planned) - len(rows))
 
 
 def score(arguments: argparse.Namespace) -> None:

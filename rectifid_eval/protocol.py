@@ -93,11 +93,16 @@ def faces_in(folder: Path, people: int) -> tuple[Face, ...]:
     """The first pictures of a folder by name, numbers in the order of their values: each is one person."""
     if not folder.is_dir():
         raise EvaluationError(f"the folder of faces {folder} is missing; name one with a picture for each person")
-    paths = sorted((path for path in folder.iterdir() if path.suffix.lower() in PICTURES), key=_order)[:people]
-    if not paths:
+    faces: dict[str, Face] = {}
+    for path in sorted((path for path in folder.iterdir() if path.suffix.lower() in PICTURES), key=_order):
+        if len(faces) == people:
+            break
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        faces.setdefault(digest, Face(str(path.resolve()), digest))  # a picture that is there twice is one person
+    if not faces:
         kinds = ", ".join(sorted(PICTURES))
         raise EvaluationError(f"there are no pictures in the folder of faces {folder} ({kinds}), one for each person")
-    return tuple(Face(str(path.resolve()), hashlib.sha256(path.read_bytes()).hexdigest()) for path in paths)
+    return tuple(faces.values())
 
 
 def read_prompts(path: Path) -> tuple[str, ...]:

@@ -101,8 +101,9 @@ class Results:
         rows = []
         for row in self.rows:
             if row.key in self.drawn:
-                rows.append(self.drawn[row.key] | {name: self.value(name, row) for name in self.scores})
-        schema = pa.schema([*DRAWN, *((name, pa.float64()) for name in self.scores)])
+                scores = {f"score_{name}": self.value(name, row) for name in self.scores}
+                rows.append(self.drawn[row.key] | scores)
+        schema = pa.schema([*DRAWN, *((f"score_{name}", pa.float64()) for name in self.scores)])
         return pa.Table.from_pylist(rows, schema)
 
 

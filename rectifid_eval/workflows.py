@@ -53,6 +53,11 @@ class Method:
         return hashlib.sha256(json.dumps(self.workflow, sort_keys=True).encode()).hexdigest()[:16]
 
     @property
+    def baseline(self) -> bool:
+        """Whether it draws without a person."""
+        return not _titled(self, "reference")
+
+    @property
     def classes(self) -> set[str]:
         """The kinds of nodes that a server must have for it."""
         return {node["class_type"] for node in self.workflow.values()}
