@@ -15,7 +15,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from . import engine, report, scores
 from .errors import EvaluationError
 from .protocol import OUR_PROMPTS, Protocol, faces_in, read_prompts, read_protocol
 from .results import DRAWN, Store, only_writer
@@ -85,7 +84,9 @@ def places_of(arguments: argparse.Namespace) -> list[str | Local]:
 
 
 def draw(arguments: argparse.Namespace) -> None:
-    """The first stage."""
+    """The first stage; each imports for itself what takes long."""
+    from . import engine
+
     methods = methods_of(arguments.methods)
     faces = faces_in(arguments.faces, arguments.people)
     prompts, places = read_prompts(arguments.prompts), places_of(arguments)
@@ -111,6 +112,8 @@ def draw(arguments: argparse.Namespace) -> None:
 
 def score(arguments: argparse.Namespace) -> None:
     """The second stage."""
+    from . import engine, scores
+
     wanted = {
         "face pack": arguments.face_pack,
         "recogniser": arguments.recogniser,
@@ -126,16 +129,18 @@ def score(arguments: argparse.Namespace) -> None:
             scores.score(arguments.folder, protocol, kind, path, arguments.workers)
 
 
+def report(arguments: argparse.Namespace) -> None:
+    """The third stage."""
+    from .report import write
+
+    print(write(arguments.folder, read_protocol(arguments.folder)))
+
+
 def main() -> int:
     """Run one stage; 1, with a message, where it cannot."""
     arguments = parser().parse_args()
     try:
-        if arguments.stage == "draw":
-            draw(arguments)
-        elif arguments.stage == "score":
-            score(arguments)
-        else:
-            print(report.write(arguments.folder, read_protocol(arguments.folder)))
+        {"draw": draw, "score": score, "report": report}[arguments.stage](arguments)
     except EvaluationError as error:
         print(f"The evaluation stopped: {error}.", file=sys.stderr)
         return 1

@@ -36,19 +36,17 @@ def cluster(address: str | None) -> Iterator[None]:
 
     address: "auto" on one of its machines, or "ray://host:10001"; None: this machine.
     """
-    environment = {"py_modules": MODULES} if address else None
     try:
         ray.init(
             address,
-            runtime_env=environment,
+            runtime_env={"py_modules": MODULES} if address else None,
             include_dashboard=None if address else False,
             log_to_driver=False,
             logging_level="ERROR",
         )
-    except (ConnectionError, RayError) as error:
-        raise EvaluationError(
-            f"there is no Ray cluster at {address}: {error}. Begin one with: ray start --head"
-        ) from error
+    except Exception as error:  # what Ray raises has no class in common
+        advice = "begin one with: ray start --head" if address else "is the machine very busy?"
+        raise EvaluationError(f"Ray does not start {address or 'here'}: {error}; {advice}") from error
     try:
         yield
     finally:

@@ -20,7 +20,6 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 import aiohttp
-import torch
 
 from .environment import BASE
 
@@ -222,4 +221,6 @@ def free_port() -> int:
 
 def has_accelerator() -> bool:
     """Whether there is a device that ComfyUI uses by itself."""
+    import torch  # here, since who only speaks to a server elsewhere needs none
+
     return torch.cuda.is_available() or torch.backends.mps.is_available() or torch.xpu.is_available()

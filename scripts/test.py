@@ -14,7 +14,7 @@ from xml.etree import ElementTree
 
 from .environment import ROOT
 
-SUITES = ["tests/core", "tests/host", "tests/server", "tests/packs"]
+SUITES = ["tests/core", "tests/host", "tests/server", "tests/packs", "tests/eval"]
 NO_TESTS_COLLECTED = 5
 
 
