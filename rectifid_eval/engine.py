@@ -57,14 +57,14 @@ class Pool:
     """The actors of some servers; made by `opened`.  names: what to call each in messages."""
 
     def __init__(self, places: Sequence[str | Local]) -> None:
-        starts = sum(isinstance(place, Local) for place in places)
-        options = _options(starts)
-        actor = ray.remote(Worker)
+        local = [place for place in places if isinstance(place, Local)]
+        actor, options = ray.remote(max_restarts=-1)(Worker), _options(len(local))
         self.names: dict[Any, str] = {}
-        for number, place in enumerate(places, 1):
-            local = isinstance(place, Local)
-            worker = actor.options(max_restarts=-1, **(options if local else {"num_cpus": 0})).remote(place)
-            self.names[worker] = f"server {number}" if local else str(place)
+        for number, place in enumerate(local, 1):
+            self.names[actor.options(**options).remote(place)] = f"server {number} of {len(local)} that were started"
+        for place in places:
+            if isinstance(place, str):
+                self.names[actor.options(num_cpus=0).remote(place)] = place
 
     def up(self) -> None:
         """Start or reach all servers, and leave out those that do not answer."""
