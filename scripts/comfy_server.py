@@ -13,18 +13,18 @@ import time
 import urllib.error
 import urllib.request
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlencode
 
 import aiohttp
-import torch
 
 from .environment import BASE
 
 TEXT_MESSAGE = 3  # the host's BinaryEventTypes.TEXT
+SILENCE = 120  # seconds without an answer after which a server counts as gone
 # A proxy of the environment must not be asked for this machine's own server.
 OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
@@ -56,28 +56,32 @@ class Event:
 
 
 class ComfyServer:
-    """A server that is up; made by `serving`.
+    """A server that is up; made by `serving`, or of an address, such as "http://host:8188".
 
-    process: of the server itself.
+    process: of the server itself; None for one that somebody else started.
     """
 
-    def __init__(self, address: str, process: subprocess.Popen):
+    def __init__(self, address: str, process: subprocess.Popen | None = None):
         self.address = address
         self.process = process
 
     def get(self, path: str, **query: str) -> bytes:
-        with OPENER.open(f"{self.address}{path}?{urlencode(query)}") as answer:
+        with OPENER.open(f"{self.address}{path}?{urlencode(query)}", timeout=SILENCE) as answer:
             return answer.read()
 
     def post(self, path: str, body: object) -> bytes:
         request = urllib.request.Request(f"{self.address}{path}", json.dumps(body).encode())
         request.add_header("Content-Type", "application/json")
-        with OPENER.open(request) as answer:
+        with OPENER.open(request, timeout=SILENCE) as answer:
             return answer.read()
 
     def object_info(self) -> dict[str, dict]:
         """What the server knows of each node: its inputs in order, outputs, tooltips."""
         return json.loads(self.get("/object_info"))
+
+    def stats(self) -> dict:
+        """Its system and devices, with their memory."""
+        return json.loads(self.get("/system_stats"))
 
     def image(self, entry: dict[str, str]) -> bytes:
         """The PNG behind one entry of a node's "images"."""
@@ -86,15 +90,18 @@ class ComfyServer:
     def interrupt(self) -> None:
         self.post("/interrupt", {})
 
-    def run(self, prompt: dict, watch: Callable[[Event], None] = lambda event: None) -> dict[str, dict]:
+    def run(
+        self, prompt: dict, watch: Callable[[Event], None] = lambda event: None, seconds: float | None = None
+    ) -> dict[str, dict]:
         """Queue a prompt (API form), wait for it, and return what each node left: node id -> {"images": [...], ...}.
 
-        watch: called with each event while it runs.  Raises Interrupted where it was cancelled, and ServerError where
-        the server refuses the prompt, or a part of it, or a node fails.
+        watch: called with each event while it runs.  seconds: the most to wait, the queue included; None: for ever.
+        Raises Interrupted where it was cancelled, and ServerError where the server refuses the prompt, or a part of it,
+        a node fails, or it takes too long, and is cancelled.
         """
-        return asyncio.run(self._run(prompt, watch))
+        return asyncio.run(self._run(prompt, watch, seconds))
 
-    async def _run(self, prompt: dict, watch: Callable[[Event], None]) -> dict[str, dict]:
+    async def _run(self, prompt: dict, watch: Callable[[Event], None], seconds: float | None) -> dict[str, dict]:
         client = uuid.uuid4().hex
         address = f"{self.address}/ws?clientId={client}"
         async with aiohttp.ClientSession() as session, session.ws_connect(address, max_msg_size=0) as socket:
@@ -103,7 +110,12 @@ class ComfyServer:
                 told = await answer.json()
                 if answer.status != 200:
                     raise ServerError(refusal(told, prompt))
-            await follow(socket, told["prompt_id"], watch)
+            try:
+                await asyncio.wait_for(follow(socket, told["prompt_id"], watch), seconds)
+            except asyncio.TimeoutError:
+                self.post("/queue", {"delete": [told["prompt_id"]]})
+                self.post("/interrupt", {"prompt_id": told["prompt_id"]})
+                raise ServerError(f"the job was not done after {seconds:.0f} s, and was cancelled") from None
         if told["node_errors"]:  # which left out a part of the prompt
             raise ServerError(refusal(told, prompt))
         history = json.loads(self.get(f"/history/{told['prompt_id']}"))
@@ -147,22 +159,27 @@ def refusal(told: dict, prompt: dict) -> str:
 
 
 @contextmanager
-def serving(base: Path, output: Path) -> Iterator[ComfyServer]:
+def serving(
+    base: Path, output: Path, own: Path | None = None, python: Sequence[str] = (sys.executable,)
+) -> Iterator[ComfyServer]:
     """Start a server on a free port, wait until it answers, and stop it at the end.
 
-    base: ComfyUI's base directory, whose custom_nodes hold the pack; its log is written there, too.
+    base: ComfyUI's base directory, whose custom_nodes hold the pack.
     output: where SaveImage puts its files.
+    own: for its log, user, input and temporary files, where several servers share a base; None: the base.
+    python: the command that runs ComfyUI's main.py.
     """
     host = Path(os.environ.get("COMFYUI_PATH", BASE))
-    base.mkdir(parents=True, exist_ok=True)
-    output.mkdir(parents=True, exist_ok=True)
-    (base / "user").mkdir(exist_ok=True)
+    own = own or base
+    for folder in (base, output, own / "user", own / "input"):
+        folder.mkdir(parents=True, exist_ok=True)
     address = f"127.0.0.1:{free_port()}"
-    log = base / "server.log"
-    command = [sys.executable, str(host / "main.py"), "--port", address.rpartition(":")[2]]
-    command += ["--base-directory", str(base), "--output-directory", str(output)]
+    log = own / "server.log"
+    command = [*python, str(host / "main.py"), "--port", address.rpartition(":")[2]]
+    command += ["--base-directory", str(base), "--output-directory", str(output), "--user-directory", str(own / "user")]
+    command += ["--input-directory", str(own / "input"), "--temp-directory", str(own)]
     # Without these the database would be written into the host's own folder, and the host would call home.
-    command += ["--database-url", f"sqlite:///{(base / 'user' / 'comfyui.db').as_posix()}", "--disable-api-nodes"]
+    command += ["--database-url", f"sqlite:///{(own / 'user' / 'comfyui.db').as_posix()}", "--disable-api-nodes"]
     if front_end := os.environ.get("COMFYUI_FRONT_END"):  # another one than the host's own
         command += ["--front-end-root", front_end]
     command += ["--disable-auto-launch", *([] if has_accelerator() else ["--cpu"])]
@@ -170,7 +187,7 @@ def serving(base: Path, output: Path) -> Iterator[ComfyServer]:
         process = subprocess.Popen(command, cwd=host, stdout=file, stderr=subprocess.STDOUT)
     try:
         server = ComfyServer(f"http://{address}", process)
-        wait_until_up(server, log)
+        wait_until_up(server, process, log)
         yield server
     finally:
         process.terminate()
@@ -181,12 +198,12 @@ def serving(base: Path, output: Path) -> Iterator[ComfyServer]:
             process.wait()
 
 
-def wait_until_up(server: ComfyServer, log: Path, seconds: float = 180) -> None:
+def wait_until_up(server: ComfyServer, process: subprocess.Popen, log: Path, seconds: float = 180) -> None:
     """Wait for the first answer; raises ServerError, with the end of the log, where none comes."""
-    deadline, process = time.monotonic() + seconds, server.process
+    deadline = time.monotonic() + seconds
     while time.monotonic() < deadline and process.poll() is None:
         try:
-            server.get("/system_stats")
+            server.stats()
             return
         except urllib.error.URLError:
             time.sleep(0.25)
@@ -204,4 +221,6 @@ def free_port() -> int:
 
 def has_accelerator() -> bool:
     """Whether there is a device that ComfyUI uses by itself."""
+    import torch  # here, since who only speaks to a server elsewhere needs none
+
     return torch.cuda.is_available() or torch.backends.mps.is_available() or torch.xpu.is_available()

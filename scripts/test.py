@@ -16,7 +16,7 @@ from xml.etree import ElementTree
 
 from .environment import ROOT
 
-SUITES = ["tests/core", "tests/host", "tests/server", "tests/packs"]
+SUITES = ["tests/core", "tests/host", "tests/server", "tests/packs", "tests/eval"]
 DIVIDED = {"tests/core", "tests/host"}  # the others share a server, or need much memory
 MOST_WORKERS = 4  # a worker of tests/host takes up to 2 GB
 NO_TESTS_COLLECTED = 5

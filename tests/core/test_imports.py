@@ -70,6 +70,47 @@ def test_imports_run_one_way(path):
             assert room in allowed, f"{path}:{node.lineno}: {parts[0]} imports {room}"
 
 
+EVALUATION = ROOT / "rectifid_eval"
+# What each module of the evaluation may import of the others; the pack itself imports none of them.
+EVALUATION_ARROWS = {
+    "errors": set(),
+    "intervals": set(),
+    "scorers": set(),
+    "workflows": {"errors"},
+    "protocol": {"errors"},
+    "results": {"errors"},
+    "servers": {"workflows"},
+    "engine": {"errors", "protocol", "results", "servers", "workflows"},
+    "scores": {"errors", "protocol", "results", "scorers"},
+    "report": {"intervals", "protocol", "results", "scorers"},
+}
+
+
+@pytest.mark.parametrize("name", EVALUATION_ARROWS)
+def test_the_evaluation_imports_one_way_too(name):
+    for node in ast.walk(ast.parse((EVALUATION / f"{name}.py").read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom):
+            assert node.level < 2
+            if node.level:
+                assert (node.module or node.names[0].name) in EVALUATION_ARROWS[name]
+            else:
+                assert node.module.split(".")[0] not in HOST | {"benchmarks", "demo", "tests"}
+
+
+def test_every_module_of_the_evaluation_has_its_arrows():
+    assert {path.stem for path in EVALUATION.glob("*.py")} == {"__init__", "__main__", *EVALUATION_ARROWS}
+
+
+def test_the_pack_does_not_import_the_evaluation():
+    for path in (
+        ROOT / "__init__.py",
+        *(ROOT / "nodes").rglob("*.py"),
+        *CORE.rglob("*.py"),
+        *(ROOT / "scripts").glob("*.py"),
+    ):
+        assert "rectifid_eval" not in path.read_text(encoding="utf-8"), path
+
+
 def test_every_module_imports_in_a_fresh_interpreter(tmp_path):
     """Where no host is: the core alone in a folder."""
     shutil.copytree(CORE, tmp_path / "rectifid_core")

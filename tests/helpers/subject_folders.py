@@ -56,6 +56,23 @@ def write_detector(folder: Path, kind: str = "owlvit", side: int = 64, **saving)
     return network
 
 
+def write_clip(folder: Path, side: int = 32) -> nn.Module:
+    """CLIP of 2 layers, with a tokenizer for `WORDS`; returns the network that was saved."""
+    shape = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+    vocabulary = _write_tokenizer(folder)
+    ends = {"bos_token_id": len(vocabulary) - 2, "eos_token_id": len(vocabulary) - 1, "pad_token_id": 0}
+    config = transformers.CLIPConfig(
+        text_config={**shape, **ends, "vocab_size": len(vocabulary), "max_position_embeddings": 16},
+        vision_config={**shape, "image_size": side, "patch_size": side // 4},
+        projection_dim=32,
+    )
+    network = made(transformers.CLIPModel, config)
+    scatter(network, seed=3).save_pretrained(folder)
+    size = {"height": side, "width": side}
+    transformers.CLIPImageProcessor(size={"shortest_edge": side}, crop_size=size).save_pretrained(folder)
+    return network
+
+
 def image_processor(kind: str, side: int = 64):
     size = {"height": side, "width": side}
     if kind == "owlv2":

@@ -54,7 +54,7 @@ def published(tmp_path_factory):
 
 def test_development_files_stay_out(published):
     names = {path.relative_to(published).as_posix() for path in published.rglob("*")}
-    assert not {name for name in names if name.startswith((".", "tests", "benchmarks", "demo/train"))}
+    assert not {name for name in names if name.startswith((".", "tests", "benchmarks", "rectifid_eval", "demo/train"))}
     assert {"README.md", "LICENSE", "requirements.txt", "pyproject.toml", "workflows/01 Quickstart.json"} <= names
 
 
