@@ -28,6 +28,7 @@ SHOWN = {  # what a node shows beyond its widgets, once it has run
     "AnchoredRectifiedSampler": 335,
     "SamplerCustomAdvanced": 335,
     "EncodeReferenceIdentity": 225,
+    "CropAroundSubject": 225,
     "LoadIdentity": 180,
     "SaveIdentity": 60,
     "MeasureIdentity": 70,
@@ -37,7 +38,10 @@ SHOWN = {  # what a node shows beyond its widgets, once it has run
 }
 
 
-TITLES = {"EncodeReferenceIdentity": "Encode Reference Identity"}  # where the editor would widen a node for its own
+TITLES = {  # where the editor would widen a node for its own
+    "EncodeReferenceIdentity": "Encode Reference Identity",
+    "CropAroundSubject": "Crop Around Subject",
+}
 
 Shape = list[list[dict]]  # a group's nodes, column by column
 
@@ -51,7 +55,7 @@ def height(node: dict) -> int:
     sockets = sum("widget" not in socket for socket in node["inputs"])
     widgets = [socket for socket in node["inputs"] if "widget" in socket]
     texts = sum(widget["type"] == "STRING" and widget["name"] in ("text", "prompt", "prompts") for widget in widgets)
-    if node["type"] == "EncodeReferenceIdentity":
+    if node["type"] in ("EncodeReferenceIdentity", "CropAroundSubject"):
         texts = 0  # its text is a line
     extra = 1 if any(widget["name"] in ("seed", "noise_seed") for widget in widgets) else 0
     rows = max(sockets, len(node["outputs"]))

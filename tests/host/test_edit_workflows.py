@@ -13,6 +13,7 @@ import torch
 import nodes as host_nodes
 from tests.helpers.compositions import picture
 from tests.helpers.families import FAMILIES
+from tests.helpers.host_nodes import outputs_of
 from tests.helpers.places import ROOT
 from tests.helpers.references import qwen_reader
 
@@ -50,11 +51,8 @@ class Graph:
                 inputs[socket["name"]] = next(values)
             elif socket["link"] is not None:
                 inputs[socket["name"]] = self._socket(socket)
-        for module in EXTRAS:
-            if hasattr(module, node["type"]):
-                return getattr(module, node["type"]).execute(**inputs).result
-        run = host_nodes.NODE_CLASS_MAPPINGS[node["type"]]()
-        return getattr(run, run.FUNCTION)(**inputs)
+        found = [getattr(module, node["type"]) for module in EXTRAS if hasattr(module, node["type"])]
+        return outputs_of(found[0] if found else host_nodes.NODE_CLASS_MAPPINGS[node["type"]], **inputs)
 
 
 @pytest.mark.parametrize(

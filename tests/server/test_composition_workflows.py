@@ -51,6 +51,7 @@ def run(server, prompt: dict) -> tuple[dict[str, list[list[float]]], dict]:
         ("09 Four pictures of one person", 9),
         ("08 One person in four scenes", 9),
         ("10 Upscale and keep the face", 4),
+        ("29 Detail a face", 3),
     ],
 )
 def test_on_the_embedded_model_it_carries_the_identity_over(server, object_info, name, pictures):
