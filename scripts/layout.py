@@ -11,10 +11,10 @@ import re
 import sys
 
 from .environment import HOST_VERSION, ROOT
+from .workflow import CORE, PACK, other_packs
 
 WORKFLOWS = ROOT / "workflows"
 OURS = {page.stem for page in (ROOT / "web" / "docs").glob("*.md")}
-PACK = "rectifid"
 NOTE, NOTE_WIDTHS = "MarkdownNote", (460, 360)
 TITLE, BELOW = 30, 18  # of a node: above its position, and to the next one's title
 WIDTH, BETWEEN_COLUMNS = 300, 30
@@ -59,7 +59,7 @@ def height(node: dict) -> int:
         texts = 0  # its text is a line
     extra = 1 if any(widget["name"] in ("seed", "noise_seed") for widget in widgets) else 0
     rows = max(sockets, len(node["outputs"]))
-    frame = FRAME + (BADGE if node["type"] in OURS else 0)
+    frame = FRAME + (BADGE if node["type"] in OURS or other_packs({"nodes": [node]}) else 0)
     return frame + SOCKET * rows + WIDGET * (len(widgets) + extra) + TEXT * texts + SHOWN.get(node["type"], 0)
 
 
@@ -199,12 +199,14 @@ def _members(graph: dict, group: dict) -> list[dict]:
 
 
 def name_packs(graph: dict) -> None:
-    """Writes into each node which pack has it, and since which version."""
+    """Writes into each node which pack has it, and since which version; those of other packs say so already."""
     version = re.search(r'^version = "(.+)"$', (ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.MULTILINE)
     assert version is not None
     for node in graph["nodes"]:
+        if other_packs({"nodes": [node]}):
+            continue
         ours = node["type"] in OURS
-        own = {"cnr_id": PACK, "ver": version[1]} if ours else {"cnr_id": "comfy-core", "ver": HOST_VERSION}
+        own = {"cnr_id": PACK, "ver": version[1]} if ours else {"cnr_id": CORE, "ver": HOST_VERSION}
         node["properties"] = {**own, **{k: v for k, v in node["properties"].items() if k not in own}}
 
 

@@ -22,7 +22,7 @@ from .demo import WORKFLOW, judge, lay_out, pictures_of, quickstart_prompt
 from .editor import editing, find_chromium
 from .environment import BASE, ROOT, link_pack
 from .node_pictures import draw_nodes
-from .workflow import model_files, to_prompt
+from .workflow import model_files, other_packs, to_prompt
 
 WORKFLOWS = WORKFLOW.parent
 CUSTOM_SAMPLING = WORKFLOWS / "12 Custom sampling.json"
@@ -140,7 +140,8 @@ def main() -> int:
                 editor.load(WORKFLOW)
                 editor.run(seconds=600)
                 editor.screenshot(ROOT / "docs" / "quickstart_editor.png")
-                draw_nodes(editor, WORKFLOW, TEMPLATES)
+                opened = [path for path in TEMPLATES if not other_packs(json.loads(path.read_text(encoding="utf-8")))]
+                draw_nodes(editor, WORKFLOW, opened)
             pictures = pictures_of(server, server.run(quickstart_prompt(server)))  # out of the server's cache
             graph = json.loads(CUSTOM_SAMPLING.read_text(encoding="utf-8"))
             custom = pictures_of(server, server.run(to_prompt(graph, server.object_info())))

@@ -101,6 +101,7 @@ STANDS_FOR = {
         ("26 Edit a photo with FLUX.1 Kontext", "diffusion"),
         ("27 Edit a photo with FLUX.2 klein", "flow"),
         ("28 Edit a photo with Qwen-Image-Edit", "flow"),
+        ("33 Face with PCM", "diffusion"),
     ],
 )
 def test_with_small_models_it_is_guided(server, object_info, name, family):
