@@ -1,4 +1,7 @@
-"""The shipped workflows, and one of them run node by node in this process."""
+"""The shipped workflows, and one of them run node by node in this process.
+
+Without `scripts`, which a process with the host in it does not find.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,6 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-
-from scripts.workflow import SEEDS, other_packs
 
 from .places import ROOT
 
@@ -17,8 +18,7 @@ def read(path: Path) -> dict:
 
 
 WORKFLOWS = sorted((ROOT / "workflows").glob("*.json"))
-COMPLETE = [path for path in WORKFLOWS if not other_packs(read(path))]
-"""Those that run with this pack and ComfyUI alone."""
+SEEDS = ("seed", "noise_seed")  # beside each, the editor keeps a value of its own
 
 
 class Graph:
@@ -69,7 +69,7 @@ class Graph:
             if "widget" in socket:
                 inputs[socket["name"]] = next(values)
                 if socket["name"] in SEEDS:
-                    next(values)  # the editor's own
+                    next(values)
             if socket.get("link") is not None:
                 inputs[socket["name"]] = self._socket(socket)
         return inputs

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
 from types import SimpleNamespace
 
 import pytest
 import torch
 
 import nodes as host_nodes
-from scripts.workflow import CORE, PACK, WIDGETS
 from tests.helpers.compositions import unet_control
-from tests.helpers.graphs import COMPLETE, WORKFLOWS, Graph, read
+from tests.helpers.graphs import WORKFLOWS, Graph, read
+from tests.helpers.host import PACK
 from tests.helpers.host_nodes import outputs_of
 from tests.helpers.other_packs import (
     a_face,
@@ -24,7 +25,8 @@ from tests.helpers.other_packs import (
 )
 
 SAMPLER = "AnchoredRectifiedSampler"
-NAMES = [path.stem for path in WORKFLOWS if path not in COMPLETE]
+workflow = importlib.import_module(f"{PACK}.scripts.workflow")
+NAMES = [path.stem for path in WORKFLOWS if workflow.other_packs(read(path))]
 SOURCES = {  # of each pack by its name in the registry: its folder and its module
     "comfyui_ipadapter_plus": ("ComfyUI_IPAdapter_plus", "IPAdapterPlus"),
     "comfyui_instantid": ("ComfyUI_InstantID", "InstantID"),
@@ -94,7 +96,7 @@ def test_it_is_guided_with_the_adapter_in_its_place(unet, nodes, run, files, nam
 
 def packs_of(name):
     (path,) = (path for path in WORKFLOWS if path.stem == name)
-    return {node["properties"]["cnr_id"] for node in read(path)["nodes"]} - {PACK, CORE}
+    return workflow.other_packs(read(path))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -108,7 +110,9 @@ def test_its_nodes_have_the_sockets_and_widgets_of_their_packs(files, name):
         known = {**described.get("required", {}), **described.get("optional", {})}
         assert {socket["name"] for socket in node["inputs"]} == set(known)
         widgets = [socket["name"] for socket in node["inputs"] if "widget" in socket]
-        assert widgets == [n for n, (kind, *_) in known.items() if isinstance(kind, list | tuple) or kind in WIDGETS]
+        assert widgets == [
+            n for n, (kind, *_) in known.items() if isinstance(kind, list | tuple) or kind in workflow.WIDGETS
+        ]
         assert [output["type"] for output in node["outputs"]] == list(made.RETURN_TYPES)
         for widget, value in zip(widgets, node["widgets_values"], strict=True):
             kind, *options = known[widget]

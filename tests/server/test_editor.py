@@ -9,7 +9,7 @@ import pytest
 from scripts.demo import WORKFLOW
 from scripts.editor import editing
 from scripts.layout import overlaps
-from tests.helpers.graphs import COMPLETE
+from tests.helpers.servers import COMPLETE
 
 
 @pytest.fixture(scope="module")

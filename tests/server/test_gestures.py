@@ -14,7 +14,7 @@ from playwright.sync_api import TimeoutError as PlaywrightTimeout
 from scripts.demo import WORKFLOW
 from scripts.editor import editing
 from scripts.layout import TITLE
-from tests.helpers.graphs import COMPLETE
+from tests.helpers.servers import COMPLETE
 
 SAMPLER = "AnchoredRectifiedSampler"
 KEPT = f"app.graph.nodes.find(node => node.type === '{SAMPLER}').properties.rectifid_run"
