@@ -9,6 +9,7 @@ from .guidance.combine import CombineGuidance, LimitGuidance
 from .guidance.identity import IdentityGuidance
 from .guidance.segmentation import SegmentationGuidance
 from .guidance.style import StyleGuidance
+from .identity.crop import CropAroundSubject
 from .identity.describe import DescribeFaceIdentity
 from .identity.encode import EncodeReferenceIdentity
 from .identity.files import LoadIdentity, SaveIdentity
@@ -31,6 +32,7 @@ NODES = [
         SaveIdentity,
         LoadIdentity,
         MeasureIdentity,
+        CropAroundSubject,
         DescribeFaceIdentity,
         IdentityGuidance,
         ColorGuidance,

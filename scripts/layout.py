@@ -11,10 +11,10 @@ import re
 import sys
 
 from .environment import HOST_VERSION, ROOT
+from .workflow import CORE, PACK, other_packs
 
 WORKFLOWS = ROOT / "workflows"
 OURS = {page.stem for page in (ROOT / "web" / "docs").glob("*.md")}
-PACK = "rectifid"
 NOTE, NOTE_WIDTHS = "MarkdownNote", (460, 360)
 TITLE, BELOW = 30, 18  # of a node: above its position, and to the next one's title
 WIDTH, BETWEEN_COLUMNS = 300, 30
@@ -28,6 +28,7 @@ SHOWN = {  # what a node shows beyond its widgets, once it has run
     "AnchoredRectifiedSampler": 335,
     "SamplerCustomAdvanced": 335,
     "EncodeReferenceIdentity": 225,
+    "CropAroundSubject": 225,
     "LoadIdentity": 180,
     "SaveIdentity": 60,
     "MeasureIdentity": 70,
@@ -37,7 +38,10 @@ SHOWN = {  # what a node shows beyond its widgets, once it has run
 }
 
 
-TITLES = {"EncodeReferenceIdentity": "Encode Reference Identity"}  # where the editor would widen a node for its own
+TITLES = {  # where the editor would widen a node for its own
+    "EncodeReferenceIdentity": "Encode Reference Identity",
+    "CropAroundSubject": "Crop Around Subject",
+}
 
 Shape = list[list[dict]]  # a group's nodes, column by column
 
@@ -51,11 +55,11 @@ def height(node: dict) -> int:
     sockets = sum("widget" not in socket for socket in node["inputs"])
     widgets = [socket for socket in node["inputs"] if "widget" in socket]
     texts = sum(widget["type"] == "STRING" and widget["name"] in ("text", "prompt", "prompts") for widget in widgets)
-    if node["type"] == "EncodeReferenceIdentity":
+    if node["type"] in ("EncodeReferenceIdentity", "CropAroundSubject"):
         texts = 0  # its text is a line
     extra = 1 if any(widget["name"] in ("seed", "noise_seed") for widget in widgets) else 0
     rows = max(sockets, len(node["outputs"]))
-    frame = FRAME + (BADGE if node["type"] in OURS else 0)
+    frame = FRAME + (BADGE if node["type"] in OURS or other_packs({"nodes": [node]}) else 0)
     return frame + SOCKET * rows + WIDGET * (len(widgets) + extra) + TEXT * texts + SHOWN.get(node["type"], 0)
 
 
@@ -195,12 +199,14 @@ def _members(graph: dict, group: dict) -> list[dict]:
 
 
 def name_packs(graph: dict) -> None:
-    """Writes into each node which pack has it, and since which version."""
+    """Writes into each node which pack has it, and since which version; those of other packs say so already."""
     version = re.search(r'^version = "(.+)"$', (ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.MULTILINE)
     assert version is not None
     for node in graph["nodes"]:
+        if other_packs({"nodes": [node]}):
+            continue
         ours = node["type"] in OURS
-        own = {"cnr_id": PACK, "ver": version[1]} if ours else {"cnr_id": "comfy-core", "ver": HOST_VERSION}
+        own = {"cnr_id": PACK, "ver": version[1]} if ours else {"cnr_id": CORE, "ver": HOST_VERSION}
         node["properties"] = {**own, **{k: v for k, v in node["properties"].items() if k not in own}}
 
 

@@ -22,15 +22,16 @@ from .demo import WORKFLOW, judge, lay_out, pictures_of, quickstart_prompt
 from .editor import editing, find_chromium
 from .environment import BASE, ROOT, link_pack
 from .node_pictures import draw_nodes
-from .workflow import model_files, to_prompt
+from .workflow import model_files, other_packs, to_prompt
 
 WORKFLOWS = WORKFLOW.parent
 CUSTOM_SAMPLING = WORKFLOWS / "12 Custom sampling.json"
 SAVE_AND_REUSE = WORKFLOWS / "11 Remember a person.json"
 TEMPLATES = sorted(WORKFLOWS.glob("*.json"))
 # What is too large for the machine that this is run on gets a card; what runs on the embedded model shows its pictures.
-CARDS = [path for path in TEMPLATES if path.stem[:2] in ("02", "03") or path.stem[:2] >= "13"]
-DEMONSTRATIONS = [path for path in TEMPLATES if "04" <= path.stem[:2] <= "10"]
+EMBEDDED = [path for path in TEMPLATES if "LoadDemoModel" in path.read_text(encoding="utf-8")]
+CARDS = [path for path in TEMPLATES if path not in EMBEDDED]
+DEMONSTRATIONS = [path for path in EMBEDDED if path not in (WORKFLOW, CUSTOM_SAMPLING, SAVE_AND_REUSE)]
 
 SHOWN = [  # of these, on the README's page, row by row
     {"04 Two people in one picture": "Two people, each under a mask"},
@@ -82,8 +83,14 @@ def demonstrate(server: ComfyServer, workflow: Path) -> dict[str, list[Image.Ima
 
 
 def demonstration(drawn: dict[str, list[Image.Image]]) -> Image.Image:
-    """The guided pictures, and beside them the pictures that went in."""
+    """The guided pictures, and beside them the pictures that went in; of a row of people, the one before above it."""
     guided = drawn["guided"]
+    if guided[0].width > 2 * guided[0].height:
+        both = [*drawn["before"], *guided]
+        page = Image.new("RGB", (guided[0].width, sum(picture.height for picture in both)))
+        for row, picture in enumerate(both):
+            page.paste(picture, (0, row * picture.height))
+        return thumbnail(page, drawn["reference"])
     columns = math.isqrt(len(guided))
     height = 512 // columns
     width = height * guided[0].width // guided[0].height
@@ -133,7 +140,8 @@ def main() -> int:
                 editor.load(WORKFLOW)
                 editor.run(seconds=600)
                 editor.screenshot(ROOT / "docs" / "quickstart_editor.png")
-                draw_nodes(editor, WORKFLOW, TEMPLATES)
+                opened = [path for path in TEMPLATES if not other_packs(json.loads(path.read_text(encoding="utf-8")))]
+                draw_nodes(editor, WORKFLOW, opened)
             pictures = pictures_of(server, server.run(quickstart_prompt(server)))  # out of the server's cache
             graph = json.loads(CUSTOM_SAMPLING.read_text(encoding="utf-8"))
             custom = pictures_of(server, server.run(to_prompt(graph, server.object_info())))

@@ -10,6 +10,7 @@ NOTES = {"Note", "MarkdownNote"}
 WIDGETS = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"}
 SEEDS = {"seed", "noise_seed"}
 NEVER = 2  # the mode of a muted node
+PACK, CORE = "rectifid", "comfy-core"  # by these names ComfyUI-Manager finds where nodes come from
 
 
 class WorkflowError(Exception):
@@ -32,6 +33,11 @@ def to_prompt(graph: dict, object_info: dict[str, dict]) -> dict[str, dict]:
                 inputs[socket["name"]] = source(socket["link"], links, nodes)
         prompt[str(node["id"])] = {"class_type": node["type"], "inputs": inputs}
     return prompt
+
+
+def other_packs(graph: dict) -> set[str]:
+    """The packs that the graph's nodes come from, beside this one and ComfyUI itself; empty where it needs no other."""
+    return {node.get("properties", {}).get("cnr_id", CORE) for node in graph["nodes"]} - {PACK, CORE}
 
 
 def model_files(graph: dict) -> list[tuple[str, str]]:

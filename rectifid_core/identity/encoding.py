@@ -13,7 +13,7 @@ from ..images.masks import box_of, check_mask
 from ..images.regions import Region, size_of
 from ..images.validation import as_rgb
 from .identity import MATCHINGS, Identity, Recogniser, Reference
-from .selection import select_region
+from .selection import find_regions, select_region
 
 AT_ONCE = 16  # crops that the network embeds together
 _CANCELLED = 1e-3  # the length of a mean of unit vectors below which they have nothing in common
@@ -102,8 +102,7 @@ def _look(
     """All regions of one reference image ``(3, H, W)``, and the index of the one that is meant."""
     size = size_of(image)
     if discriminator.detects or query is not None:
-        found = discriminator.locate(image[None], query, thorough=True)[0]
-        regions = [region for region in found if region.score >= discriminator.threshold]
+        regions = find_regions(discriminator, image, query)
         if query is not None and mask is None and strategy == "only" and regions:
             return regions, 0  # words may fit more than one box around the same thing: the best is meant
         return regions, select_region(regions, discriminator.noun, size, strategy=strategy, index=index, mask=mask)

@@ -6,10 +6,17 @@ from collections.abc import Callable
 
 from torch import Tensor
 
+from ..discriminators.base import Discriminator
 from ..images.masks import check_mask
 from ..images.regions import Region
 
 STRATEGIES = ("only", "largest", "central", "leftmost", "index")
+
+
+def find_regions(discriminator: Discriminator, image: Tensor, query: Tensor | None) -> list[Region]:
+    """The regions of an image ``(3, H, W)`` of which the discriminator is sure, the best first; query: see `locate`."""
+    found = discriminator.locate(image[None], query, thorough=True)[0]
+    return [region for region in found if region.score >= discriminator.threshold]
 
 
 def select_region(

@@ -104,8 +104,7 @@ def put_ipadapter_plus(job, files):
         dim=CONTEXT, depth=4, dim_head=64, heads=12, num_queries=16, embedding_dim=32, output_dim=CONTEXT, ff_mult=4
     )
     state = {"image_proj": filled(resampler), "ip_adapter": key_values(*range(1, 32, 2))}
-    name = adapter_file(files.monkeypatch, files.loras, "plus.bin", state)
-    (adapter,) = pack.IPAdapterModelLoader().load_ipadapter_model(name)
+    adapter = loaded_adapter(files, pack, "plus.bin", state)
     mask = torch.linspace(0.2, 1, SIDE).expand(1, SIDE, SIDE)
     job.model = pack.IPAdapterAdvanced().apply_ipadapter(
         job.model, adapter, weight=0.8, image=a_face(), clip_vision=sees_pictures(files.loras), attn_mask=mask
@@ -117,23 +116,31 @@ def put_ipadapter_faceid(job, files):
     projection = pack.MLPProjModelFaceId(cross_attention_dim=CONTEXT, id_embeddings_dim=512, num_tokens=4)
     marks = {"0.to_q_lora.down.weight": noise(4, WIDTH)}  # by which the pack tells a FaceID model
     state = {"image_proj": filled(projection), "ip_adapter": {**key_values(*range(1, 32, 2)), **marks}}
-    put_faceid(job, files, pack, "faceid.bin", state)
+    put_faceid(job, files, loaded_adapter(files, pack, "faceid.bin", state))
 
 
-def put_ipadapter_faceid_plus(job, files):
+def faceid_plus(files) -> dict:
+    """An adapter of the kind FaceID Plus v2, as its loader gives it."""
     pack = module(files.packs, "ComfyUI_IPAdapter_plus", "IPAdapterPlus")
     projection = pack.ProjModelFaceIdPlus(
         cross_attention_dim=CONTEXT, id_embeddings_dim=512, clip_embeddings_dim=32, num_tokens=4
     )
     marks = {"0.to_q_lora.down.weight": noise(4, WIDTH)}
     state = {"image_proj": filled(projection), "ip_adapter": {**key_values(*range(1, 32, 2)), **marks}}
-    put_faceid(job, files, pack, "faceid_plusv2.bin", state)
+    return loaded_adapter(files, pack, "faceid_plusv2.bin", state)
 
 
-def put_faceid(job, files, pack, name, state):
-    (adapter,) = pack.IPAdapterModelLoader().load_ipadapter_model(
-        adapter_file(files.monkeypatch, files.loras, name, state)
-    )
+def loaded_adapter(files, pack, name, state):
+    name = adapter_file(files.monkeypatch, files.loras, name, state)
+    return pack.IPAdapterModelLoader().load_ipadapter_model(name)[0]
+
+
+def put_ipadapter_faceid_plus(job, files):
+    put_faceid(job, files, faceid_plus(files))
+
+
+def put_faceid(job, files, adapter):
+    pack = module(files.packs, "ComfyUI_IPAdapter_plus", "IPAdapterPlus")
     job.model = pack.IPAdapterFaceID().apply_ipadapter(
         job.model,
         adapter,
@@ -152,16 +159,21 @@ def put_faceid(job, files, pack, name, state):
 SDXL = (1, 49, 69, 121)
 
 
-def put_instantid(job, files):
+def instantid_model(files):
+    """What its loader gives."""
     pack = module(files.packs, "ComfyUI_InstantID", "InstantID")
     resampler = pack.Resampler(
         dim=1280, depth=4, dim_head=64, heads=20, num_queries=16, embedding_dim=512, output_dim=CONTEXT, ff_mult=4
     )
     torch.save({"image_proj": filled(resampler), "ip_adapter": key_values(*SDXL)}, files.loras / "ip-adapter.bin")
     files.monkeypatch.setitem(folder_paths.folder_names_and_paths, "instantid", ([str(files.loras)], {".bin"}))
-    (instantid,) = pack.InstantIDModelLoader().load_model("ip-adapter.bin")
+    return pack.InstantIDModelLoader().load_model("ip-adapter.bin")[0]
+
+
+def put_instantid(job, files):
+    pack = module(files.packs, "ComfyUI_InstantID", "InstantID")
     job.model, job.positive, job.negative = pack.ApplyInstantID().apply_instantid(
-        instantid,
+        instantid_model(files),
         finds_faces(files.loras),
         unet_control(),
         a_face(),
@@ -174,36 +186,44 @@ def put_instantid(job, files):
     )
 
 
-def put_pulid(method):
-    """Its model, its projection and its patches; what it reads a face with are downloads, and random numbers here."""
+def pulid_model(files):
+    """What its loader gives."""
+    pack = module(files.packs, "PuLID_ComfyUI", "pulid")
+    file = files.packs_cache / "pulid.bin"
+    encoder = pack.IDEncoder(context_dim=2048)
+    if not file.exists():
+        torch.save({"image_proj": filled(encoder), "ip_adapter": pulid_key_values()}, file)
+    folders = ([str(files.packs_cache)], {".bin"})
+    files.monkeypatch.setitem(folder_paths.folder_names_and_paths, "pulid", folders)
+    return pack.PulidModelLoader().load_model(file.name)[0]
 
+
+def with_pulid(files, model, pulid, method, weight, start_at=0.0, end_at=1.0, mask=None):
+    """The model as *Apply PuLID* patches it; what reads a face there are downloads, and random numbers here."""
+    pack = module(files.packs, "PuLID_ComfyUI", "pulid")
+    face, layers = noise(1, 1280), [noise(1, 577, 1024, seed=layer) for layer in range(5)]
+    sampling = model.get_model_object("model_sampling")
+    settings = {
+        "pulid": pulid,
+        "weight": weight,
+        "cond": pulid.get_image_embeds(face, layers),
+        "uncond": pulid.get_image_embeds(face * 0, [layer * 0 for layer in layers]),
+        "sigma_start": sampling.percent_to_sigma(start_at),
+        "sigma_end": sampling.percent_to_sigma(end_at),
+        "ortho": method == "style",
+        "ortho_v2": method == "fidelity",
+        "mask": mask,
+    }
+    model = model.clone()
+    for number, place in ((49, ("output", 0, 0)), (69, ("output", 1, 0))):
+        pack.set_model_patch_replace(model, {**settings, "module_key": str(number)}, place)
+    return model
+
+
+def put_pulid(method):
     def put(job, files):
-        pack = module(files.packs, "PuLID_ComfyUI", "pulid")
-        file = files.packs_cache / "pulid.bin"
-        encoder = pack.IDEncoder(context_dim=2048)
-        if not file.exists():
-            torch.save({"image_proj": filled(encoder), "ip_adapter": pulid_key_values()}, file)
-        folders = ([str(files.packs_cache)], {".bin"})
-        files.monkeypatch.setitem(folder_paths.folder_names_and_paths, "pulid", folders)
-        (pulid,) = pack.PulidModelLoader().load_model(file.name)
-        face, layers = noise(1, 1280), [noise(1, 577, 1024, seed=layer) for layer in range(5)]
-        tokens = pulid.get_image_embeds(face, layers)
-        nothing = pulid.get_image_embeds(face * 0, [layer * 0 for layer in layers])
-        sampling = job.model.get_model_object("model_sampling")
-        settings = {
-            "pulid": pulid,
-            "weight": 0.8,
-            "cond": tokens,
-            "uncond": nothing,
-            "sigma_start": sampling.percent_to_sigma(0.0),
-            "sigma_end": sampling.percent_to_sigma(1.0),
-            "ortho": method == "style",
-            "ortho_v2": method == "fidelity",
-            "mask": torch.linspace(0.2, 1, SIDE).expand(1, SIDE, SIDE),
-        }
-        job.model = job.model.clone()
-        for number, place in ((49, ("output", 0, 0)), (69, ("output", 1, 0))):
-            pack.set_model_patch_replace(job.model, {**settings, "module_key": str(number)}, place)
+        mask = torch.linspace(0.2, 1, SIDE).expand(1, SIDE, SIDE)
+        job.model = with_pulid(files, job.model, pulid_model(files), method, 0.8, mask=mask)
 
     return put
 

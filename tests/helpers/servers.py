@@ -13,10 +13,14 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from scripts import environment
+from scripts.workflow import other_packs
 
+from .graphs import WORKFLOWS, read
 from .places import ROOT, SHARED
 
 FACE_MODELS = [SHARED / "models" / name for name in ("scrfd_2.5g_bnkps.onnx", "mobilefacenet.onnx")]
+
+COMPLETE = [path for path in WORKFLOWS if not other_packs(read(path))]  # whose nodes a server with this pack alone has
 
 
 def write_face_pack(folder: Path) -> None:

@@ -7,9 +7,11 @@ from types import SimpleNamespace
 import comfy.sampler_helpers
 import pytest
 import torch
+from comfy_extras.nodes_mask import ImageCompositeMasked
 
 import nodes as host_nodes
-from tests.helpers.places import needs_weights
+from tests.helpers.host_nodes import outputs_of
+from tests.helpers.places import WEIGHTS, needs_weights
 
 pytestmark = needs_weights
 
@@ -198,3 +200,30 @@ def test_a_second_pass_preserves_the_identity(world, seed):
     assert second.image.shape == (1, 3, 192, 192)
     assert second.after > first.after - 0.05
     assert second.before < second.after - 0.1
+
+
+@pytest.mark.parametrize("number", [1, 3])
+def test_a_small_face_that_is_drawn_larger_becomes_the_references(world, run, pack, number):
+    """Of four people in 256 x 64 pixels one; the judge, which took no part, looks at it in its place."""
+    job = world.job
+    judge = pack("nodes.host.networks.discriminators").load_discriminator(WEIGHTS / "recogniser_judge.onnx")
+    encoded = run("EncodeReferenceIdentity", discriminator=judge, images=world.portrait(PERSON))
+    row = torch.cat([world.portrait(ANOTHER + i, "a smiling person, blue background") for i in range(4)], dim=2)
+    (group,) = host_nodes.ImageScale().upscale(row, "area", 256, 64, "disabled")
+    cut = {"discriminator": job.discriminator, "image": group, "which": "index", "index": number}
+    crop, mask, *box = run("CropAroundSubject", **cut, width=SIDE, height=SIDE, margin=0.0).result
+    (job.latent,) = host_nodes.VAEEncode().encode(job.vae, crop)
+    job.positive = world.prompt("a smiling person, blue background")
+    drawn = guide(job, seed=2, denoise=0.6, scale=1.0)
+    assert box == [64 * number, 0, 64, 64]
+    (small,) = host_nodes.ImageScale().upscale(drawn.image.movedim(1, -1), "area", *box[2:], "disabled")
+    put = {"destination": group, "source": small, "x": box[0], "y": box[1], "resize_source": False, "mask": mask}
+    (after,) = outputs_of(ImageCompositeMasked, **put)
+
+    def judged(picture):
+        place = picture[:, :, 64 * number : 64 * number + 64]
+        return run("MeasureIdentity", images=place, identity=encoded.result[0]).result[0]
+
+    assert judged(after) > 0.7 and judged(after) > judged(group) + 0.2
+    away = [i for i in range(256) if i // 64 != number]
+    assert torch.equal(after[:, :, away], group[:, :, away])

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import comfy_extras.nodes_edit_model
 import comfy_extras.nodes_flux
 import comfy_extras.nodes_qwen
@@ -13,48 +11,16 @@ import torch
 import nodes as host_nodes
 from tests.helpers.compositions import picture
 from tests.helpers.families import FAMILIES
-from tests.helpers.places import ROOT
+from tests.helpers.graphs import Graph
+from tests.helpers.host_nodes import outputs_of
 from tests.helpers.references import qwen_reader
 
 EXTRAS = (comfy_extras.nodes_edit_model, comfy_extras.nodes_flux, comfy_extras.nodes_qwen)
 
 
-class Graph:
-    """A template's nodes by type, and what runs into them; of what is loaded, ``given`` has the outputs by type."""
-
-    def __init__(self, name, given):
-        graph = json.loads((ROOT / "workflows" / f"{name}.json").read_text(encoding="utf-8"))
-        self.nodes = {node["id"]: node for node in graph["nodes"]}
-        self.links = {link[0]: (link[1], link[2]) for link in graph["links"]}
-        self.given, self.results = given, {}
-
-    def entering(self, type_, name):
-        """What the only node of this type gets through this socket."""
-        (node,) = (node for node in self.nodes.values() if node["type"] == type_)
-        return self._socket(next(socket for socket in node["inputs"] if socket["name"] == name))
-
-    def _socket(self, socket):
-        start, slot = self.links[socket["link"]]
-        return self._run(self.nodes[start])[slot]
-
-    def _run(self, node):
-        if node["id"] not in self.results:
-            self.results[node["id"]] = self.given.get(node["type"]) or self._execute(node)
-        return self.results[node["id"]]
-
-    def _execute(self, node):
-        values = iter(node["widgets_values"])
-        inputs = {}
-        for socket in node["inputs"]:
-            if "widget" in socket:
-                inputs[socket["name"]] = next(values)
-            elif socket["link"] is not None:
-                inputs[socket["name"]] = self._socket(socket)
-        for module in EXTRAS:
-            if hasattr(module, node["type"]):
-                return getattr(module, node["type"]).execute(**inputs).result
-        run = host_nodes.NODE_CLASS_MAPPINGS[node["type"]]()
-        return getattr(run, run.FUNCTION)(**inputs)
+def run(type_, inputs):
+    found = [getattr(module, type_) for module in EXTRAS if hasattr(module, type_)]
+    return outputs_of(found[0] if found else host_nodes.NODE_CLASS_MAPPINGS[type_], **inputs)
 
 
 @pytest.mark.parametrize(
@@ -74,7 +40,7 @@ def test_the_photograph_reaches_the_model_and_the_recogniser(job, brightness, na
     given = {"LoadImage": (photograph, None), "VAELoader": (job.vae,), "CLIPTextEncode": (conditioning,)}
     if "Qwen" in name:
         given["CLIPLoader"] = (qwen_reader(),)
-    graph = Graph(name, given)
+    graph = Graph(name, given, run)
     assert graph.entering("EncodeReferenceIdentity", "images") is photograph
     job.positive, job.negative = (graph.entering("AnchoredRectifiedSampler", each) for each in ("positive", "negative"))
     start = graph.entering("AnchoredRectifiedSampler", "latent_image")["samples"]

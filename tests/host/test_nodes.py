@@ -21,6 +21,7 @@ IDS = [
     "SaveIdentity",
     "LoadIdentity",
     "MeasureIdentity",
+    "CropAroundSubject",
     "DescribeFaceIdentity",
     "IdentityGuidance",
     "ColorGuidance",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -30,8 +31,10 @@ else:
         brightness,
         job,
         look_inside,
+        nodes,
         pack,
         parts,
+        run,
         small_vae,
         unet,
         unet_state,
@@ -40,3 +43,12 @@ else:
     @pytest.fixture(scope="session")
     def packs():
         return Path(PACKS)
+
+    @pytest.fixture(scope="session")
+    def packs_cache(tmp_path_factory):
+        return tmp_path_factory.mktemp("packs")
+
+    @pytest.fixture
+    def files(tmp_path, monkeypatch, packs, packs_cache):
+        """Where the packs lie, and what they load."""
+        return SimpleNamespace(loras=tmp_path, monkeypatch=monkeypatch, packs=packs, packs_cache=packs_cache)

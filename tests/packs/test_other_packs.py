@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import pytest
 
 from tests.helpers.other_packs import COMPOSITIONS
@@ -23,14 +21,3 @@ from tests.host.test_compositions import (  # noqa: F401  the questions, and the
 @pytest.fixture(params=COMPOSITIONS)
 def composition(request):
     return COMPOSITIONS[request.param]
-
-
-@pytest.fixture(scope="session")
-def packs_cache(tmp_path_factory):
-    return tmp_path_factory.mktemp("packs")
-
-
-@pytest.fixture
-def files(tmp_path, monkeypatch, packs, packs_cache):
-    """Where the packs lie, and what they load."""
-    return SimpleNamespace(loras=tmp_path, monkeypatch=monkeypatch, packs=packs, packs_cache=packs_cache)

@@ -51,6 +51,7 @@ def run(server, prompt: dict) -> tuple[dict[str, list[list[float]]], dict]:
         ("09 Four pictures of one person", 9),
         ("08 One person in four scenes", 9),
         ("10 Upscale and keep the face", 4),
+        ("29 Detail a face", 3),
     ],
 )
 def test_on_the_embedded_model_it_carries_the_identity_over(server, object_info, name, pictures):
@@ -100,6 +101,7 @@ STANDS_FOR = {
         ("26 Edit a photo with FLUX.1 Kontext", "diffusion"),
         ("27 Edit a photo with FLUX.2 klein", "flow"),
         ("28 Edit a photo with Qwen-Image-Edit", "flow"),
+        ("33 Face with PCM", "diffusion"),
     ],
 )
 def test_with_small_models_it_is_guided(server, object_info, name, family):

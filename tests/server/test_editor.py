@@ -8,10 +8,8 @@ import pytest
 
 from scripts.demo import WORKFLOW
 from scripts.editor import editing
-from scripts.environment import ROOT
 from scripts.layout import overlaps
-
-GRAPHS = sorted((ROOT / "workflows").glob("*.json"))
+from tests.helpers.servers import COMPLETE
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +19,7 @@ def editor(server, chromium):
         yield editor
 
 
-@pytest.mark.parametrize("path", GRAPHS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", COMPLETE, ids=lambda path: path.stem)
 def test_it_opens_without_errors(editor, path):
     editor.load(path)
     assert editor.missing_nodes() == []
@@ -29,7 +27,7 @@ def test_it_opens_without_errors(editor, path):
     assert editor.complaints() == []
 
 
-@pytest.mark.parametrize("path", GRAPHS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", COMPLETE, ids=lambda path: path.stem)
 def test_the_editor_saves_it_unchanged(editor, path):
     editor.load(path)
     saved = {node["id"]: node for node in editor.graph()["nodes"]}

@@ -13,8 +13,8 @@ from playwright.sync_api import TimeoutError as PlaywrightTimeout
 
 from scripts.demo import WORKFLOW
 from scripts.editor import editing
-from scripts.environment import ROOT
 from scripts.layout import TITLE
+from tests.helpers.servers import COMPLETE
 
 SAMPLER = "AnchoredRectifiedSampler"
 KEPT = f"app.graph.nodes.find(node => node.type === '{SAMPLER}').properties.rectifid_run"
@@ -207,7 +207,7 @@ def test_a_run_out_of_the_cache_shows_its_pictures_again(editor, seeds, server, 
     assert sampler in nodes
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "workflows").glob("*.json")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", COMPLETE, ids=lambda path: path.stem)
 @pytest.mark.parametrize("editor", [True], ids=["nodes_2"], indirect=True)  # classic: test_editor, which opens them too
 def test_no_template_has_a_node_larger_than_its_place(editor, path):
     """By size alone: opened after another graph, 1.32.9 scales the nodes of an older renderer, but not their places."""

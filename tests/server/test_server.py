@@ -16,6 +16,7 @@ NODES = [
     "AnchoredSamplerSettings",
     "ColorGuidance",
     "CombineGuidance",
+    "CropAroundSubject",
     "DescribeFaceIdentity",
     "DrawDemoPortrait",
     "EncodePromptBatch",

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from scripts.environment import ROOT
-from scripts.workflow import NEVER, NOTES, SEEDS, WIDGETS, name_widgets
+from scripts.workflow import CORE, NEVER, NOTES, PACK, SEEDS, WIDGETS, name_widgets, other_packs
 
 GRAPHS = sorted((ROOT / "workflows").glob("*.json"))
 
@@ -26,8 +26,9 @@ def graph(path):
 
 @pytest.fixture
 def nodes(graph):
-    """The graph's nodes but for the notes."""
-    return [node for node in graph["nodes"] if node["type"] not in NOTES]
+    """The graph's nodes but for the notes and those of other packs, which are in none of this server's folders."""
+    known = [node for node in graph["nodes"] if node["properties"]["cnr_id"] in (PACK, CORE)]
+    return [node for node in known if node["type"] not in NOTES]
 
 
 def specifications(info: dict) -> dict[str, tuple]:
@@ -67,6 +68,11 @@ def test_its_note_names_the_folder_and_address_of_each_file(graph):
             assert file["name"] in note and f"models/{file['directory']}" in note
 
 
+def test_its_note_names_the_packs_that_it_needs(graph):
+    (note,) = (node["widgets_values"][0] for node in graph["nodes"] if node["type"] == "MarkdownNote")
+    assert all(f"`{pack}`" in note for pack in other_packs(graph))
+
+
 def test_it_has_a_thumbnail(path):
     with Image.open(path.with_suffix(".jpg")) as thumbnail:
         assert thumbnail.format == "JPEG"
@@ -89,11 +95,15 @@ def test_its_nodes_have_the_sockets_of_the_server(nodes, object_info):
 
 
 def test_its_links_fit(graph, object_info):
+    """Where a node of another pack is at one end, by what the graph says of its sockets."""
     nodes = {node["id"]: node for node in graph["nodes"]}
     for _, start, output, end, input_, kind in graph["links"]:
-        given = object_info[nodes[start]["type"]]["output"][output]
-        name = nodes[end]["inputs"][input_]["name"]
-        taken, _ = specifications(object_info[nodes[end]["type"]])[name]
+        first, last = nodes[start], nodes[end]
+        elsewhere = [bool(other_packs({"nodes": [node]})) for node in (first, last)]
+        given = first["outputs"][output]["type"] if elsewhere[0] else object_info[first["type"]]["output"][output]
+        socket = last["inputs"][input_]
+        name = socket["name"]
+        taken = socket["type"] if elsewhere[1] else specifications(object_info[last["type"]])[name][0]
         assert given == kind
         assert taken == "*" or given in taken.split(","), f"{nodes[end]['type']}.{name} takes no {given}"
 

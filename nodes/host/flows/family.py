@@ -23,7 +23,8 @@ def family_of(model: ModelPatcher, steps: int, chosen: str = AUTO) -> str:
     """One of `FAMILIES`: the chosen one, or the one that MODEL's sampling and the number of steps tell.
 
     flow: a rectified flow as the host knows it, or by ModelSamplingRectifiedFlow; perflow: by ModelSamplingPeRFlow;
-    consistency: a diffusion model distilled to few steps; diffusion: any other one, which works and is slow.
+    consistency: a diffusion model distilled to few steps; diffusion: any other one, which works and is slow in many
+    steps, and one that was distilled to steps without new noise in between, as PCM, which `auto` cannot tell.
 
     Raises ValueError for a MODEL that belongs to none, or not to the chosen one.
     """
@@ -48,7 +49,7 @@ def family_of(model: ModelPatcher, steps: int, chosen: str = AUTO) -> str:
             "perflow": "put a ModelSamplingPeRFlow node behind its loader",
         }.get(chosen, "take away its ModelSamplingPeRFlow node")
         raise ValueError(f"{name} is read as {known}, not as {chosen}. If that is what it is, {advice}; else use auto.")
-    if chosen == "diffusion":
+    if chosen == "diffusion" and steps > FEW_STEPS:
         logging.warning(
             "RectifID: %s is no few-step model: each iteration runs and differentiates all %d steps. A model distilled "
             "to 4 or 8 steps is as many times faster.",

@@ -24,6 +24,8 @@ from ....rectifid_core.identity.encoding import encode_identity
 from ....rectifid_core.identity.files import load_identity
 from ....rectifid_core.identity.identity import Identity
 from ....rectifid_core.identity.measuring import Measurement, measure
+from ....rectifid_core.identity.selection import find_regions
+from ....rectifid_core.images.regions import Region
 from ....rectifid_core.images.validation import as_rgb
 from ....rectifid_core.networks.onnx import input_size, load_onnx
 from ..gradient.failures import enough_memory
@@ -125,6 +127,24 @@ def measure_images(
             throw_exception_if_processing_interrupted()
             measured += measure(identity, discriminator, picture[None].to(device))
         return measured
+
+
+def find_in_image(discriminator: HostedDiscriminator, image: Tensor, text: str) -> tuple[Tensor, list[Region]]:
+    """The host's image ``(H, W, C)`` as ``(3, H, W)`` on the CPU, and what is surely found in it, the best first.
+
+    Raises ValueError, with advice, where this discriminator finds nothing by itself and has no text.
+    """
+    with _enough_memory(discriminator), torch.inference_mode(False), torch.no_grad():
+        (picture,) = as_rgb([as_channels_first(image, "cpu")], "image")
+        device = discriminator.load()
+        query = discriminator.text_query(text)
+        if query is None and not discriminator.detects:
+            raise ValueError(
+                f"{discriminator.name} does not search a picture by itself: write into text what to look for, if its "
+                "loader has a detector, or use Load Face Discriminator"
+            )
+        throw_exception_if_processing_interrupted()
+        return picture, find_regions(discriminator, picture.to(device), query)
 
 
 def _enough_memory(discriminator: HostedDiscriminator) -> AbstractContextManager[None]:

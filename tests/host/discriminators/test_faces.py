@@ -344,3 +344,43 @@ class TestGuidance:
         latent, image, report = sample(guidance=encode(one_face(group)).result[0], **settings).result
         assert torch.equal(latent["samples"], job.ksampler())
         assert report.number == [0] and "no face" in caplog.text
+
+
+class TestCrop:
+    """Around one of six faces, and around a face of which a part is outside."""
+
+    @pytest.fixture
+    def crop(self, run, load):
+        return lambda image, **inputs: run("CropAroundSubject", discriminator=load(), image=image, **inputs).result
+
+    @pytest.mark.parametrize("number", range(6))
+    def test_the_face_that_is_meant_is_found_again_in_it(self, crop, load, group, number):
+        part, _, x, y, width, height = crop(group, which="index", index=number, margin=0.5)
+        assert part.shape == (1, 512, 512, 3) and width == height
+        meant, *_ = load().locate(group.movedim(-1, 1).clone(), thorough=True)[0][number : number + 1]
+        scale = torch.tensor([width / 512, height / 512] * 2)
+        again = load().locate(part.movedim(-1, 1).clone())[0]
+        back = [
+            replace(each, box=(torch.tensor(each.box) * scale + torch.tensor([x, y] * 2)).tolist()) for each in again
+        ]
+        overlap = importlib.import_module(f"{type(meant).__module__}").overlap
+        assert max(overlap(meant, each) for each in back) > 0.6
+
+    def test_a_face_at_the_border_is_cut_out_inside_of_the_picture(self, crop, group):
+        """The picture ends 20 pixels to the right of one of them."""
+        [*_, x, y, width, height] = crop(one_face(group), which="only", margin=0.5)
+        ends = 10 + x + width // 2 + 20
+        near = group[:, 230:500, 10 : ends + 40]
+        [_, mask, x, y, width, height] = crop(near, which="largest", margin=0.8)
+        assert x + width == near.shape[2] and y >= 0 and y + height <= 270
+        assert (mask[0, 200:300, -1] == 1).all(), "nothing to fade into"
+
+    def test_a_picture_without_a_face(self, crop):
+        with pytest.raises(
+            ValueError, match="found no face in the picture of 320 x 240 pixels. Lower the detection_thr"
+        ):
+            crop(torch.zeros(1, 240, 320, 3))
+
+    def test_several_are_listed(self, crop, group):
+        with pytest.raises(ValueError, match="6 faces found, and none chosen: number 0 at "):
+            crop(group, which="only")

@@ -112,3 +112,27 @@ def test_the_guided_trajectory_is_that_of_the_published_algorithm(unet, pack, wi
     assert moved > 1
     for iterate, end in zip(unet.iterates, expected, strict=True):
         assert (iterate.latent - end).norm() < 1e-3 * end.norm()
+
+
+def test_pcm_is_run_as_by_the_scheduler_of_its_authors(unet, witness):
+    """Four steps of DDIM, their times counted from the end; with the settings of the template."""
+    scheduler = diffusers.DDIMScheduler(
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        timestep_spacing="trailing",
+        set_alpha_to_one=True,
+        clip_sample=False,
+    )
+    scheduler.set_timesteps(STEPS)
+    assert scheduler.timesteps.tolist() == [999, 749, 499, 249]
+    with torch.inference_mode(False):
+        prompt = unet.positive[0][0].clone()
+        z = torch.randn(1, 4, 8, 8, generator=torch.manual_seed(5))
+        for timestep in scheduler.timesteps:
+            z = scheduler.step(witness(z, timestep, encoder_hidden_states=prompt).sample, timestep, z).prev_sample
+    expected = z / 0.18215
+    latent, _ = unet.guide(iterations=0, steps=STEPS, cfg=1.0, scheduler="simple", family="diffusion")
+    assert (latent - expected).norm() < 1e-3 * expected.norm()
+    renoised, _ = unet.guide(iterations=0, steps=STEPS, cfg=1.0, scheduler="simple", family="consistency")
+    assert (renoised - expected).norm() > 0.1 * expected.norm()
