@@ -26,6 +26,7 @@ SCRIPTS: dict[str, list[str]] = {  # and what makes it quick; the longest first
     "rivals": ["--quick"],
     "real_sizes": ["--model", "sd15", "--count"],
     "identity": ["--n", "4", "--ablation-n", "1", "--iterations", "7"],
+    "subjects": ["--quick"],
     "rivals_two": ["--quick"],
     "few_steps": ["--quick"],
     "compiled": ["--repeats", "1"],

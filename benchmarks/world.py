@@ -39,24 +39,18 @@ WEIGHTS = ROOT / "demo" / "weights"
 SEEDS = {"evaluation": EVALUATION, "tuning": TUNING}
 
 
-class World:
-    """The flow of given prompts, the decoder of its latents, and the three networks that look at pictures."""
+class Drawing:
+    """The flow of given prompts, and the decoder of its latents: of the weights in a folder."""
 
-    def __init__(self):
-        text = TextEncoder.from_state_dict(load_file(WEIGHTS / "text_encoder.safetensors"))
+    def __init__(self, weights: Path):
+        text = TextEncoder.from_state_dict(load_file(weights / "text_encoder.safetensors"))
         self.model = Velocity(text, autocast=False)
-        self.model.flow.load_state_dict(load_file(WEIGHTS / "flow.safetensors"))
+        self.model.flow.load_state_dict(load_file(weights / "flow.safetensors"))
         self.model.eval().requires_grad_(False)
         self.autoencoder = Autoencoder()
-        self.autoencoder.load_state_dict(load_file(WEIGHTS / "autoencoder.safetensors"))
+        self.autoencoder.load_state_dict(load_file(weights / "autoencoder.safetensors"))
         self.autoencoder.eval().requires_grad_(False)
-        self.guide, self.judge = (self.recogniser(name) for name in ("guide", "judge"))
-        self.reader = load_onnx(WEIGHTS / "attributes.onnx")
         self.tokenize = Tokens()
-
-    @staticmethod
-    def recogniser(name: str) -> PanelDiscriminator:
-        return PanelDiscriminator(load_onnx(WEIGHTS / f"recogniser_{name}.onnx"), name=name, digest="", input_size=64)
 
     def decode(self, z: Tensor) -> Tensor:
         """Model latents -> pictures in [0, 1]; the clamp keeps its gradient."""
@@ -65,6 +59,19 @@ class World:
 
     def flow(self, prompts: list[str], windows: int = WINDOWS) -> PromptedFlow:
         return PromptedFlow(self, torch.tensor([self.tokenize(prompt) for prompt in prompts]), windows)
+
+
+class World(Drawing):
+    """The portraits' flow, and the three networks that look at pictures."""
+
+    def __init__(self):
+        super().__init__(WEIGHTS)
+        self.guide, self.judge = (self.recogniser(name) for name in ("guide", "judge"))
+        self.reader = load_onnx(WEIGHTS / "attributes.onnx")
+
+    @staticmethod
+    def recogniser(name: str) -> PanelDiscriminator:
+        return PanelDiscriminator(load_onnx(WEIGHTS / f"recogniser_{name}.onnx"), name=name, digest="", input_size=64)
 
     @torch.no_grad()
     def prompt_accuracy(self, images: Tensor, scenes: list[Scene], named: list[dict[str, str]]) -> Tensor:
@@ -89,7 +96,7 @@ def guidance_by(recogniser: Discriminator, picture: Tensor, **options) -> Identi
 class PromptedFlow:
     """The embedded flow, one prompt per sample; it was made for four windows."""
 
-    def __init__(self, world: World, tokens: Tensor, windows: int = WINDOWS):
+    def __init__(self, world: Drawing, tokens: Tensor, windows: int = WINDOWS):
         self.flow, self.tokens = world.model.flow, tokens
         self.sigmas = shift(torch.linspace(1, 0, windows + 1))
         with torch.no_grad():

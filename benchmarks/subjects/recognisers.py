@@ -1,0 +1,187 @@
+"""Trains what recognises things and pets: the guide, a small DINOv2 in a folder as users have it; the judge, a stack of
+convolutions that looks at whole pictures; and a reader of traits and of what a prompt names.
+
+Guide and judge differ in subjects (disjoint), seed and architecture, and in what they look at: the guide at the box
+around a subject, the judge at all of the picture.  Both learn as the recognisers of `demo/` do: families with twins, an
+auxiliary loss for each trait, and in every other step an adversary.  Each resumes from the cache.  Minutes are those of
+one processor.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from data import CACHE, TRAINED
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchvision.ops import roi_align
+from train_recognisers import ADVERSARY, PlainRecogniser, ResidualRecogniser, adversary, augment, contrast
+from transformers import BitImageProcessor, Dinov2Config, Dinov2Model
+
+from .pictures import MEMBERS, MOMENTS, families, family
+from .traits import OUTPUTS, PLACE_OUTPUTS, encode_places, encode_traits, place_loss, trait_loss
+
+SIDE = 64  # of what guide and judge see
+TRAIT_WEIGHT = 2.0
+JITTER = 0.05  # of a box's sides: a detector is not exact
+SEEDS = {"guide": 81, "judge": 82, "reader": 83}
+
+
+class Dino(nn.Module):
+    """The class token of a small DINOv2, (B, 3, 64, 64) in [-1, 1] -> (B, 128)."""
+
+    def __init__(self):
+        super().__init__()
+        shape = {"hidden_size": 128, "num_hidden_layers": 4, "num_attention_heads": 4, "mlp_ratio": 2}
+        self.model = Dinov2Model(Dinov2Config(**shape, image_size=SIDE, patch_size=8))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.model(x).last_hidden_state[:, 0]
+
+
+class Reader(nn.Module):
+    """The traits of the subject on a picture of 128 pixels, and its place, as `traits` takes them."""
+
+    def __init__(self):
+        super().__init__()
+        residual = ResidualRecogniser(OUTPUTS + PLACE_OUTPUTS, 12, (48, 64, 96, 128))
+        self.net = nn.Sequential(nn.PixelUnshuffle(2), residual)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return tuple(self.net(x).split([OUTPUTS, PLACE_OUTPUTS], 1))
+
+
+class Recognition(nn.Module):
+    """A recogniser and linear readings of the traits from its embedding: the loss of both."""
+
+    def __init__(self, recogniser: nn.Module, features: int = 128):
+        super().__init__()
+        self.recogniser, self.traits = recogniser, nn.Linear(features, OUTPUTS)
+
+    def forward(self, x: Tensor, target: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+        features = F.normalize(self.recogniser(x).float(), dim=1)
+        return contrast(features, target[0]) + TRAIT_WEIGHT * trait_loss(self.traits(10 * features), *target[1:])
+
+
+class Reading(nn.Module):
+    """The reader's loss."""
+
+    def __init__(self, recogniser: Reader):
+        super().__init__()
+        self.recogniser = recogniser
+
+    def forward(self, x: Tensor, target: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+        traits, places = self.recogniser(x)
+        return trait_loss(traits, *target[:2]) + place_loss(places, target[2])
+
+
+def untrained(name: str) -> nn.Module:
+    torch.manual_seed(SEEDS[name])
+    return {
+        "guide": lambda: Recognition(Dino()),
+        "judge": lambda: Recognition(PlainRecogniser()),
+        "reader": lambda: Reading(Reader()),
+    }[name]()
+
+
+def family_batches(
+    folder: Path, name: str, rng: np.random.Generator, size: int = 16, moments: int = 2
+) -> Iterator[tuple]:
+    """Pictures of families, all of a family in the same places, and for each picture what it is and its traits."""
+    source, boxes = np.load(folder / "scenes.npy", mmap_mode="r"), np.load(folder / "scenes_boxes.npy")[:, 0]
+    count = len(source) // (2 * MEMBERS * MOMENTS)
+    start = count if name == "judge" else 0  # of the families
+    traits = [each.unflatten(0, (count, MEMBERS)) for each in encode_traits(families(name, count))]
+    size = min(size, count)
+    target = torch.arange(size * MEMBERS).repeat_interleave(moments)
+    while True:
+        which = np.sort(rng.choice(count, size, replace=False))
+        when = np.stack([rng.choice(MOMENTS, moments, replace=False) for _ in which])
+        at = ((start + which)[:, None, None] * MEMBERS + np.arange(MEMBERS)[None, :, None]) * MOMENTS + when[:, None]
+        x = torch.from_numpy(source[at.ravel()]).permute(0, 3, 1, 2).float() / 127.5 - 1
+        x = cut(x, boxes[at.ravel()], rng) if name == "guide" else F.avg_pool2d(x, x.shape[-1] // SIDE)
+        seen = [each[which].flatten(0, 1).repeat_interleave(moments, 0) for each in traits]
+        yield augment(x), (target, *seen)
+
+
+def cut(x: Tensor, boxes: np.ndarray, rng: np.random.Generator) -> Tensor:
+    """What lies in boxes, (B, 4) in pixels, made a little wrong: squares of SIDE."""
+    sides = np.tile(boxes[:, 2:] - boxes[:, :2], 2)
+    moved = boxes + JITTER * sides * rng.standard_normal(boxes.shape)
+    whole = torch.from_numpy(moved.clip(0, x.shape[-1])).float()
+    rows = torch.cat([torch.arange(len(x))[:, None].float(), whole], 1)
+    return roi_align(x, rows, SIDE, sampling_ratio=2, aligned=True)
+
+
+def described_batches(folder: Path, rng: np.random.Generator, size: int = 64) -> Iterator[tuple]:
+    """Whole pictures of 128 pixels, with traits and places."""
+    source = np.load(folder / "scenes.npy", mmap_mode="r")
+    count = len(source) // (2 * MEMBERS * MOMENTS)
+    subjects, places = [], []
+    for name in ("guide", "judge"):
+        for number in range(count):
+            members, where = family(name, number)
+            subjects += [member for member in members for _ in where]
+            places += where * len(members)
+    amounts, choices = encode_traits(subjects)
+    seen = encode_places(places)
+    while True:
+        at = np.sort(rng.integers(0, len(source), size))
+        x = torch.from_numpy(source[at]).permute(0, 3, 1, 2).float() / 127.5 - 1
+        yield augment(x), (amounts[at], choices[at], seen[at])
+
+
+def train(name: str, minutes: float) -> nn.Module:
+    model, checkpoint = untrained(name).to(memory_format=torch.channels_last), CACHE / f"{name}.pt"
+    rate = 1e-3 if name == "guide" else 2e-3
+    optimizer = torch.optim.AdamW(model.parameters(), rate, weight_decay=0.01)
+    step, spent = 0, 0.0
+    if checkpoint.exists():
+        state = torch.load(checkpoint, weights_only=True)
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        step, spent = state["step"], state["spent"]
+    rng = np.random.default_rng(step)
+    batches = described_batches(CACHE, rng) if name == "reader" else family_batches(CACHE, name, rng)
+    start = time.process_time() - spent
+    while (share := (time.process_time() - start) / (60 * minutes)) < 1:
+        for group in optimizer.param_groups:
+            group["lr"] = rate * min(1, step / 50) * min(1.0, max(0.02, 1.6 * (1 - share)))
+        x, target = next(batches)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            if share > 0.25 and step % 2 and name != "reader":
+                x = adversary(lambda start, target=target: model(start, target), x, ADVERSARY)
+            loss = model(x, target)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 5.0)
+        optimizer.step()
+        step += 1
+        if step % 50 == 0:
+            print(f"{step} {share:.0%} loss {loss.item():.3f}", flush=True)
+            kept = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step}
+            torch.save({**kept, "spent": time.process_time() - start}, checkpoint)
+    trained = model.recogniser.eval()
+    export(TRAINED, name, trained)
+    return trained
+
+
+def export(folder: Path, name: str, trained: nn.Module) -> None:
+    """The guide as a folder in the Hugging Face layout, the others as their weights."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if name == "guide":
+        trained.model.save_pretrained(folder / "dino")
+        BitImageProcessor(
+            size={"shortest_edge": SIDE},
+            crop_size={"height": SIDE, "width": SIDE},
+            image_mean=[0.5] * 3,
+            image_std=[0.5] * 3,
+        ).save_pretrained(folder / "dino")
+    else:
+        state = {key: value.contiguous() for key, value in trained.state_dict().items()}
+        save_file(state, folder / f"{name}.safetensors")
