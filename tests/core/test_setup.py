@@ -1,10 +1,14 @@
-"""The bar of the set-up: pip's own words in, lines for a terminal out."""
+"""The set-up: a host from its source, and the bar, pip's own words in and lines for a terminal out."""
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from scripts import environment
 from scripts.packages import BAR, RAW_PROGRESS, bars, version
 
 SAID = """\
@@ -29,3 +33,42 @@ def test_each_change_that_can_be_seen_is_a_line():
 
 def test_it_reads_the_version_of_pip():
     assert version(Path(sys.executable)) > (9, 0) and RAW_PROGRESS > (24, 0)
+
+
+@pytest.fixture
+def source(tmp_path, monkeypatch):
+    """A folder of a ComfyUI that requires nothing; nor do we, so that nothing is downloaded."""
+    for name in ("TORCH", "TORCHAUDIO", "HOST_EXTRAS"):
+        monkeypatch.setattr(environment, name, ["pip"])
+    for name in ("PACK_REQUIREMENTS", "TEST_REQUIREMENTS"):
+        (tmp_path / name).write_text("")
+        monkeypatch.setattr(environment, name, tmp_path / name)
+    monkeypatch.setattr(environment, "PIP", "pip")
+    monkeypatch.setattr(environment, "HOSTS", tmp_path / "hosts")
+    folder = tmp_path / "ComfyUI"
+    folder.mkdir()
+    (folder / "main.py").write_text("")
+    (folder / "requirements.txt").write_text("")
+    (folder / "comfyui_version.py").write_text('# generated\n__version__ = "0.27.1"\n')
+    return folder
+
+
+def test_a_host_from_its_source_gets_an_environment_of_its_own(source, tmp_path, capsys):
+    before = sorted(source.iterdir())
+    host = environment.source_host(source)
+    assert host.path == source and sorted(source.iterdir()) == before
+    prefix = subprocess.run([host.python, "-c", "import sys; print(sys.prefix)"], capture_output=True, text=True)
+    assert Path(prefix.stdout.strip()) == tmp_path / "hosts" / "0.27.1"
+    assert capsys.readouterr().out.count("done in") == 2
+    environment.source_host(source)
+    assert "done in" not in capsys.readouterr().out, "what is set up is not set up again"
+    (source / "requirements.txt").write_text("pip\n")
+    environment.source_host(source)
+    assert capsys.readouterr().out.count("done in") == 1, "other requirements are installed"
+
+
+def test_a_folder_without_comfyui_is_refused_as_a_host(tmp_path):
+    command = [sys.executable, "run.py", "test", "--host", str(tmp_path)]
+    said = subprocess.run(command, cwd=environment.ROOT, capture_output=True, text=True)
+    assert said.returncode == 1
+    assert f"--host is {tmp_path}" in said.stderr and "main.py" in said.stderr and "Traceback" not in said.stderr

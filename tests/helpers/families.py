@@ -97,19 +97,33 @@ class Family:
     shifted: Callable = lambda model: ModelSamplingAuraFlow().patch_aura(model, 4.2)[0]
     channels: int = 16
     context: int = CONTEXT
+    size: tuple[int, int] = (HEIGHT, WIDTH)
     extras: Callable[[int], dict] = lambda tokens: {}  # of a conditioning with so many tokens
+    read: str = "image_model"  # what a host that knows the model reads from its file
+    last: str = ""  # the layer that gives pixels: of small weights, so that no picture is clamped
+    clamped: bool = False  # it gives their velocity instead, so that pictures are
+    in_place: bool = False  # it changes what its gradient needs, which a run notices; see `saved`
+    half: bool = True  # whether it stays finite in float16
 
     def detect(self):
         """The host's configuration for the real file, of which only shapes are looked at; None for an unknown one."""
         file = {name: torch.empty(shape, device="meta") for name, shape in self.file.items()}
         return comfy.model_detection.model_config_from_unet(file, "")
 
+    def known(self) -> bool:
+        """Whether this host takes the file for what it is, and not for another or no model."""
+        config = self.detect()
+        return type(config).__name__ == self.host_class and self.read in config.unet_config
+
     def load(self) -> comfy.model_patcher.ModelPatcher:
         config = self.detect()
         config.unet_config.update(self.widths)
         config.set_inference_dtype(torch.float32, None)
         model = config.get_model({})
-        model.load_model_weights(filled(model.diffusion_model), "")
+        state = filled(model.diffusion_model)
+        for name in state.keys() & {f"{self.last}.weight", f"{self.last}.bias"}:
+            state[name] *= 0.1
+        model.load_model_weights(state, "")
         device = comfy.model_management.get_torch_device()
         return comfy.model_patcher.ModelPatcher(model, load_device=device, offload_device=torch.device("cpu"))
 

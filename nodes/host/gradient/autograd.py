@@ -14,8 +14,10 @@ from typing import Any
 import comfy.conds
 import comfy.model_management
 import torch
+from comfy.text_encoders.llama import TransformerBlock
 from torch import Tensor, nn
 
+from .fused import register_gradients
 from .operands import CloneInferenceOperands
 from .patches import overrides_in
 
@@ -23,6 +25,7 @@ from .patches import overrides_in
 @contextmanager
 def differentiable(models: Iterable[nn.Module]) -> Iterator[None]:
     """Inside, autograd runs through ``models``, which the host has loaded; afterwards they are as they were."""
+    register_gradients()
     with ExitStack() as stack:
         stack.enter_context(torch.inference_mode(False))
         if hasattr(comfy.model_management, "in_training"):
@@ -34,9 +37,14 @@ def differentiable(models: Iterable[nn.Module]) -> Iterator[None]:
                 _prepare(module, stack)
             if hasattr(model, "latent_format"):
                 _put_normal_tensors(vars(model.latent_format), stack)
-        if any(next(overrides_in(model), None) for model in models):  # with tensors of their own, as patches have
-            stack.enter_context(CloneInferenceOperands())
+        if any(next(overrides_in(model), None) or _has_language_model(model) for model in models):
+            stack.enter_context(CloneInferenceOperands())  # overrides have tensors of their own, as patches have
         yield
+
+
+def _has_language_model(model: nn.Module) -> bool:
+    """Whether it has blocks of one, as HiDream-O1 does, which write their sum into their argument (``out=``)."""
+    return any(isinstance(module, TransformerBlock) for module in model.modules())
 
 
 def _prepare(module: nn.Module, stack: ExitStack) -> None:

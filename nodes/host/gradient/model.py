@@ -12,6 +12,7 @@ import torch
 from comfy.ldm.modules.attention import attention_pytorch
 from comfy.model_patcher import ModelPatcher, create_model_options_clone
 from comfy.samplers import CFGGuider
+from torch import nn
 
 from .autograd import attribute
 from .patches import functions_in, overrides_carried
@@ -19,8 +20,8 @@ from .patches import functions_in, overrides_carried
 _CACHES = ("easycache", "lazycache")  # they reuse one step's output, with its graph, in another
 
 
-def differentiable_options(model_options: dict[str, Any]) -> dict[str, Any]:
-    """A copy of a run's options with which the model's forward can be differentiated."""
+def differentiable_options(model_options: dict[str, Any], network: nn.Module) -> dict[str, Any]:
+    """A copy of a run's options with which the forward of this diffusion model can be differentiated."""
     options = create_model_options_clone(model_options)
     transformer = options.setdefault("transformer_options", {})
     chosen = transformer.get("optimized_attention_override")
@@ -35,6 +36,9 @@ def differentiable_options(model_options: dict[str, Any]) -> dict[str, Any]:
     skips = transformer.setdefault("patches", {}).setdefault("input_block_patch_after_skip", [])
     skips.append(lambda h, transformer_options: h.clone())
     options.pop("multigpu_clones", None)  # the host runs the other devices under no_grad
+    if hasattr(network, "_kv_cache_entries"):
+        # HiDream-O1 hands keys and values of the prompt, graph and all, to the next step, unless blocks are replaced
+        transformer.setdefault("patches_replace", {}).setdefault("dit", {})["double_block", -1] = None
     for wrappers in transformer.get("wrappers", {}).values():
         for cache in _CACHES:
             wrappers.pop(cache, None)

@@ -17,6 +17,8 @@ from torch.overrides import TorchFunctionMode
 class CloneInferenceOperands(TorchFunctionMode):
     """Inside, an inference tensor that meets the graph of a gradient is cloned, so that autograd may save it.
 
+    And what would be written into a tensor of the caller's (``out=``) becomes a new one, since autograd refuses it.
+
     A backward runs without it: what is computed again there has to put it on again, where `is_on` says so.
     """
 
@@ -37,7 +39,7 @@ class CloneInferenceOperands(TorchFunctionMode):
     def __torch_function__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
         if torch.is_grad_enabled() and not _changes_or_asks(func) and _any(_in_a_graph, (args, kwargs)):
-            args, kwargs = _normal(args), _normal(kwargs)
+            args, kwargs = _normal(args), _normal({name: each for name, each in kwargs.items() if name != "out"})
         return func(*args, **kwargs)
 
 

@@ -270,9 +270,13 @@ class GuidedSampler(comfy.samplers.Sampler):
         with ExitStack() as stack:
             autoencoder, patched = self._vae.patcher, has_patches(options)
             if self._guided:
-                autoencoder, options = resident(autoencoder), differentiable_options(options)
+                autoencoder = resident(autoencoder)
                 stack.enter_context(resident_model(guider))
-                stack.enter_context(attribute(guider, "model_options", differentiable_options(guider.model_options)))
+                network = guider.inner_model.diffusion_model
+                options = differentiable_options(options, network)
+                stack.enter_context(
+                    attribute(guider, "model_options", differentiable_options(guider.model_options, network))
+                )
                 if self._conditional(guider):
                     options = conditional_gradient(options)
             needs = Needs(guider, self._vae, shape, share=0.5 if self._conditional(guider) else 1)
