@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+from collections.abc import Iterable
 
 from .environment import HOST_VERSION, ROOT
 from .workflow import CORE, PACK, other_packs
@@ -63,7 +64,7 @@ def height(node: dict) -> int:
     return frame + SOCKET * rows + WIDGET * (len(widgets) + extra) + TEXT * texts + SHOWN.get(node["type"], 0)
 
 
-def clusters(spans: list[tuple[float, float, dict]]) -> list[list[dict]]:
+def clusters(spans: Iterable[tuple[float, float, dict]]) -> list[list[dict]]:
     """What lies over one another in one direction, in its order; spans: (from, to, what)."""
     found: list[list[dict]] = []
     end = float("-inf")
