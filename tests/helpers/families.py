@@ -103,6 +103,7 @@ class Family:
     last: str = ""  # the layer that gives pixels: of small weights, so that no picture is clamped
     clamped: bool = False  # it gives their velocity instead, so that pictures are
     in_place: bool = False  # it changes what its gradient needs, which a run notices; see `saved`
+    rule: str = "accumulated"  # that lowers its energy with random weights, whose windows are as far from straight
     half: bool = True  # whether it stays finite in float16
 
     def detect(self):
@@ -122,7 +123,7 @@ class Family:
         model = config.get_model({})
         state = filled(model.diffusion_model)
         for name in state.keys() & {f"{self.last}.weight", f"{self.last}.bias"}:
-            state[name] *= 0.1
+            state[name] *= 0.14
         model.load_model_weights(state, "")
         device = comfy.model_management.get_torch_device()
         return comfy.model_patcher.ModelPatcher(model, load_device=device, offload_device=torch.device("cpu"))

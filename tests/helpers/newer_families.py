@@ -339,6 +339,7 @@ FAMILIES = {
             },
         },
         last="final_layer2.linear",
+        rule="noise",
         half=False,
         vae=pixel_vae,
         shifted=shifted_like_sd3,

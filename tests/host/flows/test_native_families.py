@@ -126,8 +126,8 @@ def test_the_pictures_are_the_hosts(native, family):
     assert family.clamped or (image.min() > 0 and image.max() < 1), "a decoder that clamps hides mistakes"
 
 
-def test_guidance_lowers_the_energy(native, brightness):
-    native.guide(energy=brightness, iterations=4, scale_unit="latent", scale=1.0)
+def test_guidance_lowers_the_energy(native, family, brightness):
+    native.guide(energy=brightness, iterations=4, scale_unit="latent", scale=1.0, rule=family.rule)
     assert native.iterates[-1].energy < native.iterates[0].energy
 
 
