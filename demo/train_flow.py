@@ -208,6 +208,7 @@ def pairs(count: int, batch: int = 100) -> None:
     """Trajectories of the teacher at the window boundaries, (count / people, 5, 16, 16, 16 * people) float16 for one
     person and for two, and what was read in their prompts."""
     model = load("teacher")
+    model.flow.compile(dynamic=False)
     nothing = read_nothing(model.text)
     for people, kind in enumerate(KINDS, start=1):
         torch.manual_seed(people)

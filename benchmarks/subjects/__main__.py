@@ -11,7 +11,7 @@ from . import detector, pictures, recognisers, text
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("stage", choices=("pictures", "text", "detector", "guide", "judge", "reader"))
+    parser.add_argument("stage", choices=("pictures", "text", "detector", "guide", "judge"))
     parser.add_argument("--minutes", type=float, default=1)
     parser.add_argument("--families", type=int, default=1_000)
     parser.add_argument("--couples", type=int, default=5_000)

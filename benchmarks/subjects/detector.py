@@ -36,14 +36,22 @@ KIND_SLOTS = [i for i, (_, name) in enumerate(SLOTS) if name == "kind"]
 
 def untrained(tokenizer: CLIPTokenizerFast) -> Owlv2ForObjectDetection:
     torch.manual_seed(84)
-    shape = {"num_hidden_layers": 4, "num_attention_heads": 4}
+    shape = {"num_hidden_layers": 3, "num_attention_heads": 4}
     text = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
     text |= {"vocab_size": len(tokenizer), "max_position_embeddings": 16, "pad_token_id": 0}
     text |= {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
-    vision = {"hidden_size": 160, "intermediate_size": 320, **shape, "image_size": SIDE, "patch_size": PATCH}
-    return Owlv2ForObjectDetection(
-        Owlv2Config(text_config=text, vision_config=vision, projection_dim=text["hidden_size"])
-    )
+    vision = {"hidden_size": 128, "intermediate_size": 256, **shape, "image_size": SIDE, "patch_size": PATCH}
+    config = Owlv2Config(text_config=text, vision_config=vision, projection_dim=text["hidden_size"])
+    model = Owlv2ForObjectDetection(config)
+    # the class's own start has weights of deviation 1, with which every box is saturated
+    for head in (model.class_head, model.box_head, model.owlv2.text_projection):
+        for layer in (layer for layer in head.modules() if isinstance(layer, nn.Linear)):
+            nn.init.xavier_uniform_(layer.weight, 0.5)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+    nn.init.constant_(model.class_head.logit_scale.bias, 9.0)  # a cosine of 0 is a "no", one of 1 a "yes"
+    nn.init.constant_(model.class_head.logit_shift.bias, -0.5)
+    return model
 
 
 def host_tokenizer() -> CLIPTokenizerFast:
@@ -107,8 +115,7 @@ def texts(model: Owlv2ForObjectDetection, tokens: Tensor) -> Tensor:
 
 
 def loss_of(model: Owlv2ForObjectDetection, x: Tensor, kinds: Tensor, boxes: Tensor, queries: Tensor) -> Tensor:
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        grid = model.image_embedder(x)[0].float()
+    grid = model.image_embedder(x)[0]
     features = grid.flatten(1, 2)
     logits, _ = model.class_predictor(features, queries.expand(len(x), -1, -1))
     found = model.box_predictor(features, grid)

@@ -1,5 +1,5 @@
-"""Trains what recognises things and pets: the guide, a small DINOv2 in a folder as users have it; the judge, a stack of
-convolutions that looks at whole pictures; and a reader of traits and of what a prompt names.
+"""Trains what recognises things and pets: the guide, a small DINOv2 in a folder as users have it; and the judge, a
+stack of convolutions that looks at whole pictures, and reads traits and what a prompt names beside its embedding.
 
 Guide and judge differ in subjects (disjoint), seed and architecture, and in what they look at: the guide at the box
 around a subject, the judge at all of the picture.  Both learn as the recognisers of `demo/` do: families with twins, an
@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.ops import roi_align
-from train_recognisers import ADVERSARY, PlainRecogniser, ResidualRecogniser, adversary, augment, contrast
+from train_recognisers import ADVERSARY, PlainRecogniser, adversary, augment, contrast
 from transformers import BitImageProcessor, Dinov2Config, Dinov2Model
 
 from .pictures import MEMBERS, MOMENTS, families, family
@@ -29,7 +29,8 @@ from .traits import OUTPUTS, PLACE_OUTPUTS, encode_places, encode_traits, place_
 SIDE = 64  # of what guide and judge see
 TRAIT_WEIGHT = 2.0
 JITTER = 0.05  # of a box's sides: a detector is not exact
-SEEDS = {"guide": 81, "judge": 82, "reader": 83}
+SEEDS = {"guide": 81, "judge": 82}
+FEATURES = 128
 
 
 class Dino(nn.Module):
@@ -44,49 +45,44 @@ class Dino(nn.Module):
         return self.model(x).last_hidden_state[:, 0]
 
 
-class Reader(nn.Module):
-    """The traits of the subject on a picture of 128 pixels, and its place, as `traits` takes them."""
+class Judge(nn.Module):
+    """What (B, 3, 64, 64) in [-1, 1] shows: an embedding (B, 128), and readings of traits and place as `traits` takes
+    them."""
 
     def __init__(self):
         super().__init__()
-        residual = ResidualRecogniser(OUTPUTS + PLACE_OUTPUTS, 12, (48, 64, 96, 128))
-        self.net = nn.Sequential(nn.PixelUnshuffle(2), residual)
+        self.net = PlainRecogniser(FEATURES + OUTPUTS + PLACE_OUTPUTS)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        return tuple(self.net(x).split([OUTPUTS, PLACE_OUTPUTS], 1))
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        return self.net(x).split([FEATURES, OUTPUTS, PLACE_OUTPUTS], 1)
 
 
 class Recognition(nn.Module):
     """A recogniser and linear readings of the traits from its embedding: the loss of both."""
 
-    def __init__(self, recogniser: nn.Module, features: int = 128):
+    def __init__(self, recogniser: nn.Module):
         super().__init__()
-        self.recogniser, self.traits = recogniser, nn.Linear(features, OUTPUTS)
+        self.recogniser, self.traits = recogniser, nn.Linear(FEATURES, OUTPUTS)
 
-    def forward(self, x: Tensor, target: tuple[Tensor, Tensor, Tensor]) -> Tensor:
-        features = F.normalize(self.recogniser(x).float(), dim=1)
-        return contrast(features, target[0]) + TRAIT_WEIGHT * trait_loss(self.traits(10 * features), *target[1:])
+    def forward(self, x: Tensor, target: tuple[Tensor, ...]) -> Tensor:
+        return self.of(self.recogniser(x), target)
+
+    def of(self, embedding: Tensor, target: tuple[Tensor, ...]) -> Tensor:
+        features = F.normalize(embedding.float(), dim=1)
+        return contrast(features, target[0]) + TRAIT_WEIGHT * trait_loss(self.traits(10 * features), *target[1:3])
 
 
-class Reading(nn.Module):
-    """The reader's loss."""
+class Judgement(Recognition):
+    """The judge's, with that of what it reads beside its embedding."""
 
-    def __init__(self, recogniser: Reader):
-        super().__init__()
-        self.recogniser = recogniser
-
-    def forward(self, x: Tensor, target: tuple[Tensor, Tensor, Tensor]) -> Tensor:
-        traits, places = self.recogniser(x)
-        return trait_loss(traits, *target[:2]) + place_loss(places, target[2])
+    def forward(self, x: Tensor, target: tuple[Tensor, ...]) -> Tensor:
+        embedding, traits, places = self.recogniser(x)
+        return self.of(embedding, target) + trait_loss(traits, *target[1:3]) + place_loss(places, target[3])
 
 
 def untrained(name: str) -> nn.Module:
     torch.manual_seed(SEEDS[name])
-    return {
-        "guide": lambda: Recognition(Dino()),
-        "judge": lambda: Recognition(PlainRecogniser()),
-        "reader": lambda: Reading(Reader()),
-    }[name]()
+    return Recognition(Dino()) if name == "guide" else Judgement(Judge())
 
 
 def family_batches(
@@ -97,6 +93,7 @@ def family_batches(
     count = len(source) // (2 * MEMBERS * MOMENTS)
     start = count if name == "judge" else 0  # of the families
     traits = [each.unflatten(0, (count, MEMBERS)) for each in encode_traits(families(name, count))]
+    places = torch.stack([encode_places(family(name, number)[1]) for number in range(count)])
     size = min(size, count)
     target = torch.arange(size * MEMBERS).repeat_interleave(moments)
     while True:
@@ -106,7 +103,8 @@ def family_batches(
         x = torch.from_numpy(source[at.ravel()]).permute(0, 3, 1, 2).float() / 127.5 - 1
         x = cut(x, boxes[at.ravel()], rng) if name == "guide" else F.avg_pool2d(x, x.shape[-1] // SIDE)
         seen = [each[which].flatten(0, 1).repeat_interleave(moments, 0) for each in traits]
-        yield augment(x), (target, *seen)
+        where = places[which[:, None], when][:, None].expand(-1, MEMBERS, -1, -1).flatten(0, 2)
+        yield augment(x), (target, *seen, where)
 
 
 def cut(x: Tensor, boxes: np.ndarray, rng: np.random.Generator) -> Tensor:
@@ -116,24 +114,6 @@ def cut(x: Tensor, boxes: np.ndarray, rng: np.random.Generator) -> Tensor:
     whole = torch.from_numpy(moved.clip(0, x.shape[-1])).float()
     rows = torch.cat([torch.arange(len(x))[:, None].float(), whole], 1)
     return roi_align(x, rows, SIDE, sampling_ratio=2, aligned=True)
-
-
-def described_batches(folder: Path, rng: np.random.Generator, size: int = 64) -> Iterator[tuple]:
-    """Whole pictures of 128 pixels, with traits and places."""
-    source = np.load(folder / "scenes.npy", mmap_mode="r")
-    count = len(source) // (2 * MEMBERS * MOMENTS)
-    subjects, places = [], []
-    for name in ("guide", "judge"):
-        for number in range(count):
-            members, where = family(name, number)
-            subjects += [member for member in members for _ in where]
-            places += where * len(members)
-    amounts, choices = encode_traits(subjects)
-    seen = encode_places(places)
-    while True:
-        at = np.sort(rng.integers(0, len(source), size))
-        x = torch.from_numpy(source[at]).permute(0, 3, 1, 2).float() / 127.5 - 1
-        yield augment(x), (amounts[at], choices[at], seen[at])
 
 
 def train(name: str, minutes: float) -> nn.Module:
@@ -147,14 +127,14 @@ def train(name: str, minutes: float) -> nn.Module:
         optimizer.load_state_dict(state["optimizer"])
         step, spent = state["step"], state["spent"]
     rng = np.random.default_rng(step)
-    batches = described_batches(CACHE, rng) if name == "reader" else family_batches(CACHE, name, rng)
+    batches = family_batches(CACHE, name, rng)
     start = time.process_time() - spent
     while (share := (time.process_time() - start) / (60 * minutes)) < 1:
         for group in optimizer.param_groups:
             group["lr"] = rate * min(1, step / 50) * min(1.0, max(0.02, 1.6 * (1 - share)))
         x, target = next(batches)
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            if share > 0.25 and step % 2 and name != "reader":
+            if share > 0.25 and step % 2:
                 x = adversary(lambda start, target=target: model(start, target), x, ADVERSARY)
             loss = model(x, target)
         optimizer.zero_grad(set_to_none=True)
@@ -172,7 +152,7 @@ def train(name: str, minutes: float) -> nn.Module:
 
 
 def export(folder: Path, name: str, trained: nn.Module) -> None:
-    """The guide as a folder in the Hugging Face layout, the others as their weights."""
+    """The guide as a folder in the Hugging Face layout, the judge as its weights."""
     folder.mkdir(parents=True, exist_ok=True)
     if name == "guide":
         trained.model.save_pretrained(folder / "dino")

@@ -47,7 +47,7 @@ def place_loss(outputs: Tensor, labels: Tensor) -> Tensor:
 
 
 def read_traits(outputs: Tensor) -> list[dict]:
-    """What the reader says of each picture's subject: amounts in [0, 1], and choices."""
+    """What the judge says of each picture's subject: amounts in [0, 1], and choices."""
     amounts, *logits = outputs.float().split(SIZES, 1)
     found = [dict(zip(AMOUNTS, values, strict=True)) for values in (amounts * DEVIATION + 0.5).clamp(0, 1).tolist()]
     for (name, values), group in zip(CHOICES.items(), logits, strict=True):
@@ -57,7 +57,7 @@ def read_traits(outputs: Tensor) -> list[dict]:
 
 
 def read_places(outputs: Tensor) -> list[dict]:
-    """What the reader says of each picture that a prompt could name beside the kind."""
+    """What the judge says of each picture that a prompt could name beside the kind."""
     groups = outputs.float().split([len(NAMED[name]) for name in SEEN], 1)
     rows = zip(*(group.argmax(1).tolist() for group in groups), strict=True)
     return [{name: NAMED[name][i] for name, i in zip(SEEN, row, strict=True)} for row in rows]

@@ -9,38 +9,46 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors.torch import load_file
-from torch import Tensor
-from train_recognisers import PlainRecogniser
+from torch import Tensor, nn
 from world import Drawing
 
 from rectifid_core.discriminators.base import EmbeddingDiscriminator
 from rectifid_core.discriminators.subjects.discriminator import load_subject_discriminator
 
 from .pictures import EVALUATION, TUNING
-from .recognisers import SIDE, Reader
+from .recognisers import SIDE, Judge
 from .render import KINDS, Place, Subject, draw, draw_together, named_of, write_pair_prompt, write_prompt
 from .traits import agreement, read_places, read_traits
 
 SEEDS = {"evaluation": EVALUATION, "tuning": TUNING}
 
 
+class Embedding(nn.Module):
+    """The first of what the judge says."""
+
+    def __init__(self, judge: Judge):
+        super().__init__()
+        self.judge = judge
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return self.judge(pixels)[0]
+
+
 class SubjectWorld(Drawing):
-    """The flow; ``guide``, the pack's subject discriminator with its detector, from folders; ``judge``, which looks at
-    all of a square picture; and a reader of traits and places."""
+    """The flow; ``guide``, the pack's subject discriminator with its detector, from folders; and ``judge``, which looks
+    at all of a square picture."""
 
     def __init__(self, weights: Path):
         super().__init__(weights)
         self.guide = load_subject_discriminator(weights / "dino", weights / "owl")
-        judge = PlainRecogniser().eval().requires_grad_(False)
+        judge = Judge().eval().requires_grad_(False)
         judge.load_state_dict(load_file(weights / "judge.safetensors"))
-        self.judge = EmbeddingDiscriminator(judge, name="judge", digest="", input_size=SIDE)
-        self.reader = Reader().eval().requires_grad_(False)
-        self.reader.load_state_dict(load_file(weights / "reader.safetensors"))
+        self.judge = EmbeddingDiscriminator(Embedding(judge), name="judge", digest="", input_size=SIDE)
 
     @torch.no_grad()
     def read(self, panels: Tensor) -> list[dict]:
-        """What is to be seen in each of (B, 3, 128, 128): traits, and what a prompt can name."""
-        traits, places = self.reader(panels * 2 - 1)
+        """What the judge sees in each of (B, 3, 128, 128): traits, and what a prompt can name."""
+        _, traits, places = self.judge.network.judge(nn.functional.avg_pool2d(panels * 2 - 1, panels.shape[-1] // SIDE))
         return [{**one, **other} for one, other in zip(read_traits(traits), read_places(places), strict=True)]
 
 
@@ -115,7 +123,7 @@ def seats(each: Tensor, placed: bool = False) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def read_scores(world: SubjectWorld, images: Tensor, questions: Questions, places: Tensor) -> dict[str, Tensor]:
-    """traits: the share of each subject's traits that the reader finds where it is, in panel ``places`` (B, k); prompt:
+    """traits: the share of each subject's traits that the judge reads where it is, in panel ``places`` (B, k); prompt:
     the share of what the prompt names there.  (B,) each."""
     read = [world.read(part) for part in panels(images).unbind(1)]
     traits, prompt = [], []
