@@ -1,8 +1,8 @@
 """Things and pets: how alike they become, one or two in a picture, by a judge that did not guide.
 
-    COMFYUI_PATH=... python benchmarks/subjects.py train      # 80 minutes on one core; resumes stage by stage
+    COMFYUI_PATH=... python benchmarks/subjects.py train      # an hour on one core; resumes stage by stage
     COMFYUI_PATH=... python benchmarks/subjects.py            # the same where it has not been done; resumes row by row
-    COMFYUI_PATH=... python benchmarks/subjects.py --quick    # trains for two minutes, to output/benchmarks
+    COMFYUI_PATH=... python benchmarks/subjects.py --quick    # trains a little, to output/benchmarks
 
 A small world of its own, see `subjects/`; its weights stay in the cache (RECTIFID_DEMO_CACHE).  Each question has a new
 subject's reference picture, a prompt for another place, and a seed; the guide is the pack's subject discriminator, a
@@ -13,8 +13,9 @@ in identity.py, the share of the way from the unguided picture to another drawn 
 traits, as it was drawn by, that the judge reads; prompt: the share of what the prompt names.  found: the share of
 pictures in which the detector finds the subject.  pixels: the weight of the paper's pixel term, for rigid things.
 
-Two subjects: `free`, the guidance decides which stands where; `placed`, masks put the first on the left.  The judge
-looks at each where it is more like them; places: the share of questions in which the first is on the left by the judge.
+Two subjects: `free`, the guidance decides which stands where, and the judge looks where both together are more alike;
+`placed`, masks put the first on the left, and the judge looks there.  places: the share of questions in which the first
+is on the left by the judge.
 """
 
 from __future__ import annotations
@@ -85,7 +86,7 @@ class Bench:
     def __init__(self, weights: Path, n: int, iterations: int):
         self.world, self.iterations = SubjectWorld(weights), iterations
         self.questions = {
-            group: Questions.draw(n if k == 1 else max(1, 3 * n // 4), "evaluation", k, kinds)
+            group: Questions.draw(n if k == 1 else max(1, n // 2), "evaluation", k, kinds)
             for group, (k, kinds) in GROUPS.items()
         }
         files = [weights / name for name in ("flow.safetensors", "dino/model.safetensors", "owl/model.safetensors")]

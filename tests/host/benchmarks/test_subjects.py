@@ -74,7 +74,7 @@ def test_the_detector_learns_a_batch_and_the_pack_loads_it(modules, folder):
         return sum(detector.loss_of(model, *batch, detector.texts(model, tokens)) for batch in batches)
 
     first, last = learned(loss, model.parameters(), 1e-3)
-    assert last < 0.5 * first
+    assert last < 0.85 * first
     detector.export(folder / "owl", model, tokenizer)
     recognisers.export(folder, "guide", recognisers.Dino().eval())
     guide = modules["world"].load_subject_discriminator(folder / "dino", folder / "owl")
