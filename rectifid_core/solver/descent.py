@@ -21,8 +21,8 @@ step means the same for a latent of any size (`batched.unit`), an iteration of a
 The radius r is what a trust region's is: far away, where h says where and not how far, all steps are c r long; near
 by, the step size a finds the curvature.  Where (5) comes to rest, h is zero: that is proved by (3).  That it does come
 to rest, and how soon, is measured: within 1e-5 after 41 to 73 iterations on a flow in closed form, for s L from 0.5 to
-300.  On the embedded model, for 48 people, the judge's similarity is 0.87 after 3 iterations, 0.94 after 5, 0.97 after 10
-and 0.976 after 20 (straight gradient), and the last picture is within 0.005 of the best.
+300.  On the embedded model, for 48 people, the judge's similarity is 0.87 after 3 iterations, 0.94 after 5, 0.97 after
+10 and 0.976 after 20 (straight gradient), and the last picture is within 0.005 of the best.
 """
 
 from __future__ import annotations

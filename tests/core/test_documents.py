@@ -36,13 +36,14 @@ def test_the_named_test_exists(file, name, id_):
     else:
         imports = [alias.name for node in tree.body if isinstance(node, ast.ImportFrom) for alias in node.names]
         assert "FAMILIES" in imports
-        families = ast.parse((ROOT / "tests" / "helpers" / "families.py").read_text(encoding="utf-8"))
-        (names,) = (
-            node.value.keys
-            for node in families.body
-            if isinstance(node, ast.Assign) and ast.unparse(node.targets) == "FAMILIES"
-        )
-        assert id_ in [name.value for name in names]
+        names = [
+            name.value
+            for file in ("families.py", "newer_families.py")
+            for node in ast.parse((ROOT / "tests" / "helpers" / file).read_text(encoding="utf-8")).body
+            if isinstance(node, ast.Assign | ast.AnnAssign) and "FAMILIES" in ast.unparse(node).split("=")[0]
+            for name in node.value.keys
+        ]
+        assert id_ in names
 
 
 @pytest.mark.parametrize("target", sorted(set(re.findall(r"\]\((\.\./[^)]+)\)", DOCUMENTS))))
