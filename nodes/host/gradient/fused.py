@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.library import CustomOpDef  # pyright: ignore[reportPrivateImportUsage] - as torch documents it
 
 _PACKAGE = "comfy_kitchen"
 _PLAIN = f"{_PACKAGE}.backends.eager.rope"  # the same in plain torch, a function for each operator
@@ -26,7 +27,7 @@ def register_gradients() -> None:
     except ImportError:  # a host without the package
         return
     for definition in list(vars(plain).values()):
-        if not isinstance(definition, torch.library.CustomOpDef) or getattr(definition, "_backward_fn", None):
+        if not isinstance(definition, CustomOpDef) or getattr(definition, "_backward_fn", None):
             continue
         name = definition._qualname.partition("::")[2]
         if not name.endswith("_") and hasattr(plain, name):  # those that end so change their arguments
