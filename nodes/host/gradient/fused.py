@@ -15,15 +15,12 @@ import torch
 from torch import Tensor
 from torch.library import CustomOpDef  # pyright: ignore[reportPrivateImportUsage] - as torch documents it
 
-_PACKAGE = "comfy_kitchen"
-_PLAIN = f"{_PACKAGE}.backends.eager.rope"  # the same in plain torch, a function for each operator
-
 
 @cache
 def register_gradients() -> None:
     """Gives those of these operators a gradient that the host has, and that have none; once."""
-    try:
-        plain = importlib.import_module(_PLAIN)
+    try:  # the same in plain torch, a function for each operator
+        plain = importlib.import_module("comfy_kitchen.backends.eager.rope")
     except ImportError:  # a host without the package
         return
     for definition in list(vars(plain).values()):
