@@ -254,6 +254,7 @@ FAMILIES = {
             "__x0__": (0,),
         },
         host_class="ChromaRadiance",
+        read="use_x0",
         widths={
             **FLUX_WIDTHS,
             "out_dim": 64,
