@@ -32,7 +32,7 @@ from torch.nn import functional as F
 from train_flow import GUIDANCE, STEPS_PER_WINDOW, load
 from train_recognisers import by_attribute
 from train_text import Tokens, read_nothing
-from traits import agree, color_error, read_traits, split_traits
+from traits import PERSON, agree, color_error, read_traits
 from velocity import BOUNDARIES, Velocity
 
 Network = Callable[[Tensor], Tensor]
@@ -113,7 +113,7 @@ def read_right(reader: Network) -> dict[str, float]:
 
 def sureness(reader: Network, images: Tensor) -> float:
     """The mean probability of what the trait reader chooses, over the traits that are choices."""
-    _, logits = split_traits(reader(images))
+    _, logits = PERSON.split(reader(images))
     return float(np.mean([group.softmax(1).amax(1).mean().item() for group in logits]))
 
 

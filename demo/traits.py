@@ -3,11 +3,11 @@ what the trait reader says."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
-from portrait import BEARDS, EYES, HAIR_STYLES, HAIRS, NOSES, Identity, _skin
+from portrait import BEARDS, EYES, HAIR_STYLES, HAIRS, NOSES, _skin
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -24,48 +24,59 @@ AMOUNTS = (
     *("skin", "face_width", "face_height", "jaw", "eye_size", "eye_gap", "brow_thickness", "brow_tilt", "nose_size"),
     *("mouth_width", "lip_thickness", "lip_redness", "ear_size"),
 )
-OUTPUTS = len(AMOUNTS) + sum(map(len, CHOICES.values()))
 DEVIATION = 12**-0.5  # of an amount, which is uniform in [0, 1]
 NEAR = 0.2  # an amount is read right if it is off by less
 
 
-def encode_traits(people: Sequence[Identity]) -> tuple[Tensor, Tensor]:
-    """Amounts (N, 13) in deviations from 0.5, and numbers of choices (N, 7)."""
-    amounts = torch.tensor([[getattr(person, name) for name in AMOUNTS] for person in people])
-    choices = [[values.index(getattr(person, name)) for name, values in CHOICES.items()] for person in people]
-    return (amounts - 0.5) / DEVIATION, torch.tensor(choices)
+class Traits:
+    """What is told of something drawn: amounts in [0, 1], by name, and choices, each among its values.
+
+    outputs: how many numbers a network says of them.
+    """
+
+    def __init__(self, amounts: Sequence[str], choices: Mapping[str, Sequence]):
+        self.amounts, self.choices = amounts, choices
+        self.sizes = [len(amounts), *map(len, choices.values())]
+        self.outputs = sum(self.sizes)
+
+    def encode(self, drawn: Sequence) -> tuple[Tensor, Tensor]:
+        """Amounts (N, A) in deviations from 0.5, and numbers of choices (N, C)."""
+        amounts = torch.tensor([[getattr(one, name) for name in self.amounts] for one in drawn])
+        choices = [[values.index(getattr(one, name)) for name, values in self.choices.items()] for one in drawn]
+        return (amounts - 0.5) / DEVIATION, torch.tensor(choices)
+
+    def split(self, outputs: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """A network's outputs (N, outputs) as amounts (N, A) and the logits of each choice."""
+        amounts, *logits = outputs.float().split(self.sizes, 1)
+        return amounts, tuple(logits)
+
+    def loss(self, outputs: Tensor, amounts: Tensor, choices: Tensor) -> Tensor:
+        """Mean over the traits of an amount's squared error, in variances, and of a choice's cross-entropy in parts of
+        what not knowing costs, so that each trait weighs the same."""
+        read, logits = self.split(outputs)
+        total = F.mse_loss(read, amounts) * len(self.amounts)
+        for i, group in enumerate(logits):
+            total = total + F.cross_entropy(group, choices[:, i]) / np.log(group.shape[1])
+        return total / (len(self.amounts) + len(self.choices))
+
+    def read(self, outputs: Tensor) -> list[dict]:
+        """What a network says of each picture: amounts in [0, 1], and choices."""
+        amounts, logits = self.split(outputs)
+        amounts = (amounts * DEVIATION + 0.5).clamp(0, 1)
+        found = [dict(zip(self.amounts, values, strict=True)) for values in amounts.tolist()]
+        for (name, values), group in zip(self.choices.items(), logits, strict=True):
+            for one, choice in zip(found, group.argmax(1).tolist(), strict=True):
+                one[name] = values[choice]
+        return found
+
+    def agree(self, trait: str, one, other) -> bool:
+        """Whether two readings of a trait say the same."""
+        return abs(one - other) < NEAR if trait in self.amounts else one == other
 
 
-def split_traits(outputs: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """A network's outputs (N, OUTPUTS) as amounts (N, 13) and the logits of each choice."""
-    amounts, *logits = outputs.float().split([len(AMOUNTS), *map(len, CHOICES.values())], 1)
-    return amounts, tuple(logits)
-
-
-def trait_loss(outputs: Tensor, amounts: Tensor, choices: Tensor) -> Tensor:
-    """Mean over the traits of an amount's squared error, in variances, and of a choice's cross-entropy in parts of
-    what not knowing costs, so that each trait weighs the same."""
-    read, logits = split_traits(outputs)
-    total = F.mse_loss(read, amounts) * len(AMOUNTS)
-    for i, group in enumerate(logits):
-        total = total + F.cross_entropy(group, choices[:, i]) / np.log(group.shape[1])
-    return total / (len(AMOUNTS) + len(CHOICES))
-
-
-def read_traits(outputs: Tensor) -> list[dict]:
-    """What the trait reader says of each picture: amounts in [0, 1], and choices."""
-    amounts, logits = split_traits(outputs)
-    amounts = (amounts * DEVIATION + 0.5).clamp(0, 1)
-    people = [dict(zip(AMOUNTS, values, strict=True)) for values in amounts.tolist()]
-    for (name, values), group in zip(CHOICES.items(), logits, strict=True):
-        for person, choice in zip(people, group.argmax(1).tolist(), strict=True):
-            person[name] = values[choice]
-    return people
-
-
-def agree(trait: str, one, other) -> bool:
-    """Whether two readings of a trait say the same."""
-    return abs(one - other) < NEAR if trait in AMOUNTS else one == other
+PERSON = Traits(AMOUNTS, CHOICES)
+OUTPUTS = PERSON.outputs
+encode_traits, trait_loss, read_traits, agree = PERSON.encode, PERSON.loss, PERSON.read, PERSON.agree
 
 
 def lab(color: Sequence[float]) -> np.ndarray:
