@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import time
 
 import numpy as np
 import torch
@@ -37,6 +36,7 @@ from data import (
     training_scene,
 )
 from portrait import ATTRIBUTES, Identity, draw
+from resumed import Resumed
 from torch import Tensor, nn
 from torch.nn import functional as F
 from traits import OUTPUTS, encode_traits, trait_loss
@@ -107,7 +107,7 @@ class AttributeReader(nn.Module):
 
 
 class TraitReader(nn.Module):
-    """The traits of the person on a picture of 128 pixels, as `traits.split_traits` takes them."""
+    """The traits of the person on a picture of 128 pixels, as `traits.PERSON.split` takes them."""
 
     def __init__(self):
         super().__init__()
@@ -257,45 +257,21 @@ def train(name: str, minutes: float) -> nn.Module:
         "features": Description,
     }[name]()
     model = model.to(memory_format=torch.channels_last)
-    optimizer = torch.optim.AdamW(model.parameters(), 2e-3, weight_decay=0.01)
-    step, spent, checkpoint = 0, 0.0, CACHE / f"{name}.pt"
-    if checkpoint.exists():
-        state = torch.load(checkpoint, weights_only=True)
-        model.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
-        step, spent = state["step"], state["spent"]
-    rng = np.random.default_rng(step)
+    training = Resumed(model, CACHE / f"{name}.pt", 2e-3, minutes, warm_up=50, clip=5.0, every=100)
+    rng = np.random.default_rng(training.step)
     if name in ("guide", "judge"):
         batches = family_batches(name, rng)
     elif name == "attributes":
         batches = scene_batches(rng)
     else:
         batches = described_batches(rng, SIZE if name == "reader" else RECOGNISER_SIZE)
-    start = time.process_time() - spent
-    while (share := (time.process_time() - start) / (60 * minutes)) < 1:
-        for group in optimizer.param_groups:
-            group["lr"] = 2e-3 * min(1, step / 50) * min(1.0, max(0.02, 1.6 * (1 - share)))
+    for share in training.shares():
         x, target = next(batches)
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            if share > 0.25 and step % 2 and name in ("guide", "judge"):
+            if share > 0.25 and training.step % 2 and name in ("guide", "judge"):
                 x = adversary(lambda start, target=target: model(start, target), x, ADVERSARY)
             loss = model(x, target)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 5.0)
-        optimizer.step()
-        step += 1
-        if step % 100 == 0:
-            print(f"{step} {share:.0%} loss {loss.item():.3f}", flush=True)
-            torch.save(
-                {
-                    "model": model.state_dict(),
-                    "optimizer": optimizer.state_dict(),
-                    "step": step,
-                    "spent": time.process_time() - start,
-                },
-                checkpoint,
-            )
+        training.update(loss, share)
     return model.recogniser.eval()
 
 

@@ -9,12 +9,12 @@ one processor.
 from __future__ import annotations
 
 import os
-import time
 from pathlib import Path
 
 import numpy as np
 import torch
 from data import CACHE, TRAINED
+from resumed import Resumed
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.ops import box_convert, generalized_box_iou_loss
@@ -141,31 +141,13 @@ def loss_of(model: Owlv2ForObjectDetection, x: Tensor, kinds: Tensor, boxes: Ten
 
 def train(minutes: float) -> None:
     tokenizer = host_tokenizer()
-    model, pictures, checkpoint = untrained(tokenizer), Pictures(CACHE), CACHE / "owl.pt"
+    model, pictures = untrained(tokenizer), Pictures(CACHE)
     tokens = torch.tensor([tokenizer(f"a {kind}")["input_ids"] for kind in KINDS])
-    optimizer = torch.optim.AdamW(model.parameters(), RATE, weight_decay=0.01)
-    step, spent = 0, 0.0
-    if checkpoint.exists():
-        state = torch.load(checkpoint, weights_only=True)
-        model.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
-        step, spent = state["step"], state["spent"]
-    start = time.process_time() - spent
-    while (share := (time.process_time() - start) / (60 * minutes)) < 1:
-        for group in optimizer.param_groups:
-            group["lr"] = RATE * min(1, step / 100) * min(1.0, max(0.02, 1.6 * (1 - share)))
-        x, kinds, boxes = pictures.double(BATCH) if step % 3 == 2 else pictures.single(BATCH)
+    training = Resumed(model, CACHE / "owl.pt", RATE, minutes, warm_up=100, clip=1.0, every=50)
+    for share in training.shares():
+        x, kinds, boxes = pictures.double(BATCH) if training.step % 3 == 2 else pictures.single(BATCH)
         x = x + 0.05 * torch.rand(len(x), 1, 1, 1) * torch.randn_like(x)
-        loss = loss_of(model, x, kinds, boxes, texts(model, tokens))
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        step += 1
-        if step % 50 == 0:
-            print(f"{step} {share:.0%} loss {loss.item():.3f}", flush=True)
-            kept = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step}
-            torch.save({**kept, "spent": time.process_time() - start}, checkpoint)
+        training.update(loss_of(model, x, kinds, boxes, texts(model, tokens)), share)
     export(TRAINED / "owl", model, tokenizer)
 
 

@@ -9,13 +9,13 @@ one processor.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
 from data import CACHE, TRAINED
+from resumed import Resumed
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -117,35 +117,17 @@ def cut(x: Tensor, boxes: np.ndarray, rng: np.random.Generator) -> Tensor:
 
 
 def train(name: str, minutes: float) -> nn.Module:
-    model, checkpoint = untrained(name).to(memory_format=torch.channels_last), CACHE / f"{name}.pt"
+    model = untrained(name).to(memory_format=torch.channels_last)
     rate = 1e-3 if name == "guide" else 2e-3
-    optimizer = torch.optim.AdamW(model.parameters(), rate, weight_decay=0.01)
-    step, spent = 0, 0.0
-    if checkpoint.exists():
-        state = torch.load(checkpoint, weights_only=True)
-        model.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
-        step, spent = state["step"], state["spent"]
-    rng = np.random.default_rng(step)
-    batches = family_batches(CACHE, name, rng)
-    start = time.process_time() - spent
-    while (share := (time.process_time() - start) / (60 * minutes)) < 1:
-        for group in optimizer.param_groups:
-            group["lr"] = rate * min(1, step / 50) * min(1.0, max(0.02, 1.6 * (1 - share)))
+    training = Resumed(model, CACHE / f"{name}.pt", rate, minutes, warm_up=50, clip=5.0, every=50)
+    batches = family_batches(CACHE, name, np.random.default_rng(training.step))
+    for share in training.shares():
         x, target = next(batches)
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            if share > 0.25 and step % 2:
+            if share > 0.25 and training.step % 2:
                 x = adversary(lambda start, target=target: model(start, target), x, ADVERSARY)
             loss = model(x, target)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 5.0)
-        optimizer.step()
-        step += 1
-        if step % 50 == 0:
-            print(f"{step} {share:.0%} loss {loss.item():.3f}", flush=True)
-            kept = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step}
-            torch.save({**kept, "spent": time.process_time() - start}, checkpoint)
+        training.update(loss, share)
     trained = model.recogniser.eval()
     export(TRAINED, name, trained)
     return trained
