@@ -12,6 +12,7 @@ import argparse
 import json
 import re
 import time
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -122,13 +123,34 @@ class Reading(nn.Module):
         return [read.split(self.sizes, 1), self.pooled(pooled).split(self.sizes, 1)]
 
 
-def train_text(minutes: float, batch: int = 128) -> None:
+def train_text(minutes: float) -> None:
     """The text encoder learns to say what a prompt names, before and apart from the flow, whose error is dominated by
     what large areas look like and would hardly teach it the word for an expression."""
     torch.manual_seed(5)
     tokens = torch.cat([tokenized(kind).flatten(0, 1) for kind in KINDS])
     prompts = [prompt for kind in KINDS for four in json.loads((CACHE / f"{kind}.json").read_text()) for prompt in four]
-    text, reading = TextEncoder(sorted(set(tokens.unique().tolist()) - {49407})), Reading()
+    text = TextEncoder(vocabulary(tokens))
+    learn_to_name(
+        text, Reading(), tokens, lambda at: torch.stack([named_choices(prompts[i]) for i in at.tolist()]), minutes
+    )
+    save_text(text)
+
+
+def vocabulary(tokens: Tensor) -> list[int]:
+    """All that occur but the end's."""
+    return sorted(set(tokens.unique().tolist()) - {49407})
+
+
+def learn_to_name(
+    text: TextEncoder,
+    reading: nn.Module,
+    tokens: Tensor,
+    choices_of: Callable[[Tensor], Tensor],
+    minutes: float,
+    batch: int = 128,
+) -> None:
+    """Until the linear ``reading`` of what it says of the prompts names what they do; choices_of: of prompts, by their
+    numbers, the number of each choice, 0 for what is not named."""
     parameters = [*text.parameters(), *reading.parameters()]
     optimizer = torch.optim.AdamW(parameters, 1e-3, weight_decay=0.01)
     step, start = 0, time.process_time()
@@ -136,7 +158,7 @@ def train_text(minutes: float, batch: int = 128) -> None:
         for group in optimizer.param_groups:
             group["lr"] = 1e-3 * min(1, step / 100) * min(1.0, max(0.02, 2 * (1 - share)))
         at = torch.randint(len(tokens), (batch,))
-        choices = torch.stack([named_choices(prompts[i]) for i in at.tolist()])
+        choices = choices_of(at)
         logits = reading(*text(tokens[at]))
         loss = sum(F.cross_entropy(group, choices[:, i]) for each in logits for i, group in enumerate(each))
         optimizer.zero_grad(set_to_none=True)
@@ -147,7 +169,6 @@ def train_text(minutes: float, batch: int = 128) -> None:
         if step % 100 == 0:
             wrong = sum((group.argmax(1) != choices[:, i]).sum().item() for i, group in enumerate(logits[1]))
             print(f"{step} {share:.0%} loss {loss.item():.4f}, {wrong} of {choices.numel()} wrong", flush=True)
-    save_text(text)
 
 
 def save_text(text: TextEncoder) -> None:
