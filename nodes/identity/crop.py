@@ -110,9 +110,9 @@ class CropAroundSubject(io.ComfyNode):
                 "detection_threshold of the discriminator's loader, draw the picture with another seed, or mute this "
                 "node where a picture has none"
             )
-        best = bool(text) and which == "only"  # words may fit more than one box around the same thing
         try:
-            number = 0 if best else select_region(regions, discriminator.noun, size, strategy=which, index=index)
+            chosen = {"strategy": which, "index": index, "by_words": bool(text)}
+            number = select_region(regions, discriminator.noun, size, **chosen)
             crop = crop_around(regions[number], size, drawn, margin)
         except ValueError as error:
             raise ValueError(f"{_NAME}, of the {discriminator.noun} in the image: {error}") from error

@@ -103,9 +103,8 @@ def _look(
     size = size_of(image)
     if discriminator.detects or query is not None:
         regions = find_regions(discriminator, image, query)
-        if query is not None and mask is None and strategy == "only" and regions:
-            return regions, 0  # words may fit more than one box around the same thing: the best is meant
-        return regions, select_region(regions, discriminator.noun, size, strategy=strategy, index=index, mask=mask)
+        chosen = {"strategy": strategy, "index": index, "mask": mask, "by_words": query is not None}
+        return regions, select_region(regions, discriminator.noun, size, **chosen)
     if mask is not None:
         check_mask(mask, size)
         region = box_of(mask)

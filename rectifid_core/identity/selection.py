@@ -27,6 +27,7 @@ def select_region(
     strategy: str = "only",
     index: int = 0,
     mask: Tensor | None = None,
+    by_words: bool = False,
 ) -> int:
     """The index of one of ``regions``, from 0.
 
@@ -34,6 +35,7 @@ def select_region(
     strategy: "only" wants that there is just one; "largest"; "central", the nearest to the image's middle; "leftmost";
         "index", the one with the number ``index``.
     mask: ``(height, width)``, takes the place of ``strategy``: the region of which it covers most.
+    by_words: they were found by words, which may fit more than one box around the same thing: then "only" is the best.
 
     Raises ValueError, with advice, where there is no such region.
     """
@@ -47,7 +49,7 @@ def select_region(
     if mask is not None:
         return _under(mask, regions, noun, size)
     if strategy == "only":
-        if len(regions) > 1:
+        if len(regions) > 1 and not by_words:
             raise ValueError(
                 f"{len(regions)} {noun}s found, and none chosen: {_list(regions)}. Choose the largest, the most "
                 "central or the leftmost, one by its number (index), or paint a mask over it"

@@ -70,3 +70,8 @@ def test_boxes():
     assert box_of(mask).box == (4, 3, 16, 8)
     with pytest.raises(ValueError, match="mask is empty"):
         box_of(mask / 2)
+
+
+def test_of_what_words_found_the_best_is_meant():
+    assert select_region(FACES, "dog", SIZE, by_words=True) == 0
+    assert FACES[select_region(FACES, "dog", SIZE, strategy="leftmost", by_words=True)] is LEFT
