@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterable
 
 from .environment import HOST_VERSION, ROOT
-from .workflow import CORE, PACK, other_packs
+from .workflow import CORE, PACK, is_of_another_pack
 
 WORKFLOWS = ROOT / "workflows"
 OURS = {page.stem for page in (ROOT / "web" / "docs").glob("*.md")}
@@ -60,7 +60,7 @@ def height(node: dict) -> int:
         texts = 0  # its text is a line
     extra = 1 if any(widget["name"] in ("seed", "noise_seed") for widget in widgets) else 0
     rows = max(sockets, len(node["outputs"]))
-    frame = FRAME + (BADGE if node["type"] in OURS or other_packs({"nodes": [node]}) else 0)
+    frame = FRAME + (BADGE if node["type"] in OURS or is_of_another_pack(node) else 0)
     return frame + SOCKET * rows + WIDGET * (len(widgets) + extra) + TEXT * texts + SHOWN.get(node["type"], 0)
 
 
@@ -204,7 +204,7 @@ def name_packs(graph: dict) -> None:
     version = re.search(r'^version = "(.+)"$', (ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.MULTILINE)
     assert version is not None
     for node in graph["nodes"]:
-        if other_packs({"nodes": [node]}):
+        if is_of_another_pack(node):
             continue
         ours = node["type"] in OURS
         own = {"cnr_id": PACK, "ver": version[1]} if ours else {"cnr_id": CORE, "ver": HOST_VERSION}

@@ -35,9 +35,18 @@ def to_prompt(graph: dict, object_info: dict[str, dict]) -> dict[str, dict]:
     return prompt
 
 
+def is_of_another_pack(node: dict) -> bool:
+    """Whether a graph's node comes from neither this pack nor ComfyUI itself."""
+    return _pack_of(node) not in (PACK, CORE)
+
+
 def other_packs(graph: dict) -> set[str]:
     """The packs that the graph's nodes come from, beside this one and ComfyUI itself; empty where it needs no other."""
-    return {node.get("properties", {}).get("cnr_id", CORE) for node in graph["nodes"]} - {PACK, CORE}
+    return {_pack_of(node) for node in graph["nodes"] if is_of_another_pack(node)}
+
+
+def _pack_of(node: dict) -> str:
+    return node.get("properties", {}).get("cnr_id", CORE)
 
 
 def model_files(graph: dict) -> list[tuple[str, str]]:
