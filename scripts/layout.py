@@ -16,7 +16,8 @@ from .workflow import CORE, PACK, is_of_another_pack
 
 WORKFLOWS = ROOT / "workflows"
 OURS = {page.stem for page in (ROOT / "web" / "docs").glob("*.md")}
-NOTE, NOTE_WIDTHS = "MarkdownNote", (460, 360)
+NOTE, NOTE_WIDTHS = "MarkdownNote", (360, 460, 560)
+VIEW = 1440, 820  # what the editor fits a graph into, in a window of 1920 x 1080
 TITLE, BELOW = 30, 18  # of a node: above its position, and to the next one's title
 WIDTH, BETWEEN_COLUMNS = 300, 30
 SIDE, HEAD, BOTTOM, BETWEEN = 16, 40, 16, 22  # of a group around its nodes and their titles, and between groups
@@ -50,9 +51,9 @@ Shape = list[list[dict]]  # a group's nodes, column by column
 def height(node: dict) -> int:
     """Of the node with all that it shows, without its title."""
     if node["type"] == NOTE:
-        lines = node["widgets_values"][0].splitlines()
-        letters = node["size"][0] // 8  # in a line
-        return 60 + sum(24 * (1 + len(re.sub(r"\(http\S+\)", "", line)) // letters) for line in lines)
+        lines = [re.sub(r"\(http\S+\)", "", line) for line in node["widgets_values"][0].splitlines()]
+        letters = node["size"][0] // 7  # in a line
+        return 60 + sum(21 * (1 + len(line) // letters) if line else 12 for line in lines)
     sockets = sum("widget" not in socket for socket in node["inputs"])
     widgets = [socket for socket in node["inputs"] if "widget" in socket]
     texts = sum(widget["type"] == "STRING" and widget["name"] in ("text", "prompt", "prompts") for widget in widgets)
@@ -166,7 +167,7 @@ def lay_out(graph: dict) -> None:
         tall_note = place_notes(graph, note_width)
         for tallest in range(800, 2400, 20):
             if stacks := arrange(groups, tallest):
-                smallness = max((note_width + width_of(stacks)) / 16, max(tallest, tall_note) / 9)
+                smallness = max((note_width + 40 + width_of(stacks)) / VIEW[0], max(tallest, tall_note) / VIEW[1])
                 if best is None or smallness < best[0]:
                     best = smallness, note_width, stacks
     assert best is not None
