@@ -32,6 +32,7 @@ SCRIPTS: dict[str, list[str]] = {  # and what makes it quick; the longest first
     "compiled": ["--repeats", "1"],
     "universal": ["--quick"],
     "sweep": ["--quick"],
+    "straight": ["--quick"],
     "two_people": ["--n", "1"],
     "published": ["--n", "1", "--repeats", "1"],
     "rules": ["--n", "1", "--convergence-n", "1", "--seconds", "0.3"],
