@@ -11,6 +11,7 @@ from pathlib import Path
 from types import ModuleType
 
 import comfy.clip_vision
+import comfy.sd
 import folder_paths
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from comfy.text_encoders.sa_t5 import T5BaseModel
 
 import nodes as host_nodes
 
-from .compositions import SIDE, Composition, noise, start, unet_control
+from .compositions import SIDE, Composition, clip_vision_output, lora_file, noise, redux, start, unet_control
 from .face_packs import write_recogniser
 from .families import filled
 from .jobs import flow_state
@@ -323,6 +324,30 @@ def put_differential_diffusion(job, files):
     job.model, job.latent = pack.DifferentialDiffusionAdvanced().apply(job.model, {"samples": start(job)}, mask, 1.0)
 
 
+def put_block_lora(job, files):
+    pack = module(files.packs, "ComfyUI-KJNodes", "nodes.nodes")
+    (blocks,) = pack.FluxBlockLoraSelect().load_lora(**{"double_blocks.0.": 1.5, "single_blocks.0.": 0.0})
+    file = files.loras / lora_file(job, files.loras)
+    job.model, _ = pack.DiTBlockLoraLoader().load_lora(job.model, 0.8, opt_lora_path=str(file), blocks=blocks)
+
+
+def put_redux_with_a_strength(job, files):
+    pack = module(files.packs, "ComfyUI-KJNodes", "nodes.nodes")
+    style = redux()
+    style.load_state_dict(filled(style))
+    (job.positive,) = pack.StyleModelApplyAdvanced().apply_stylemodel(
+        clip_vision_output(files, 32), comfy.sd.StyleModel(style), job.positive, 0.7
+    )
+
+
+def put_two_prompts_with_masks(job, files):
+    pack = module(files.packs, "ComfyUI-KJNodes", "nodes.nodes")
+    left = torch.linspace(1, 0, SIDE).expand(1, SIDE, SIDE)
+    job.positive, job.negative = pack.ConditioningSetMaskAndCombine().append(
+        job.positive, job.negative, job.negative, job.positive, left, 1 - left, "default", 1.0, 0.8
+    )
+
+
 COMPOSITIONS = {
     "IPAdapter Plus": Composition("unet", put_ipadapter_plus),
     "IPAdapter FaceID": Composition("unet", put_ipadapter_faceid),
@@ -334,4 +359,7 @@ COMPOSITIONS = {
     "GGUF text encoder": Composition("unet", put_gguf_text),
     "KJNodes CFGZeroStarAndInit": Composition("flow", put_cfg_zero_star, CFG),
     "KJNodes DifferentialDiffusionAdvanced": Composition("flow", put_differential_diffusion, CFG),
+    "KJNodes DiTBlockLoraLoader": Composition("flux_dev", put_block_lora),
+    "KJNodes StyleModelApplyAdvanced": Composition("flux_dev", put_redux_with_a_strength),
+    "KJNodes ConditioningSetMaskAndCombine": Composition("flow", put_two_prompts_with_masks, CFG),
 }
