@@ -114,7 +114,7 @@ def lora_file(job, folder):
     """A LoRA of rank 2 for every attention of the model, and one for nothing of the text encoder."""
     weights = job.model.model.diffusion_model.state_dict()
     lora = {}
-    for name in (name for name in weights if ".attn" in name and name.endswith((".qkv.weight", "to_q.weight"))):
+    for name in (name for name in weights if "attn" in name and name.endswith((".qkv.weight", "to_q.weight"))):
         rows, columns = weights[name].shape
         module = f"diffusion_model.{name.removesuffix('.weight')}"
         lora[f"{module}.lora_up.weight"] = 0.3 * noise(rows, 2)

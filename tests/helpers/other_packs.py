@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import importlib
 import json
+import re
 import sys
 from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 
 import comfy.clip_vision
+import comfy.sd
 import folder_paths
 import numpy as np
 import pytest
 import torch
+from comfy.text_encoders.sa_t5 import T5BaseModel
 
-from .compositions import SIDE, Composition, noise, start, unet_control
+import nodes as host_nodes
+
+from .compositions import SIDE, Composition, clip_vision_output, lora_file, noise, redux, start, unet_control
 from .face_packs import write_recogniser
 from .families import filled
 from .jobs import flow_state
@@ -251,38 +256,58 @@ def q6_k(rows: int, columns: int, generator: np.random.Generator) -> np.ndarray:
     return blocks.reshape(rows, -1)
 
 
+def write_gguf(file: Path, arch: str, state: dict[str, torch.Tensor], kind: str) -> None:
+    """The larger matrices of the blocks are of this kind; of the K-quants any bytes are random weights."""
+    gguf = pytest.importorskip("gguf")
+    number, generator = gguf.GGMLQuantizationType[kind], np.random.default_rng(7)
+    writer = gguf.GGUFWriter(file, arch=arch)
+    quantised = 0
+    for name, tensor in state.items():
+        weight = tensor.numpy()
+        if weight.ndim == 2 and weight.shape[1] % 256 == 0 and re.search("block|blk|token_embd", name):
+            quantised += 1
+            if kind == "Q8_0":
+                weight = gguf.quants.quantize(weight, number)
+            else:
+                weight = {"Q4_K": q4_k, "Q6_K": q6_k}[kind](*weight.shape, generator)
+            writer.add_tensor(name, weight, raw_dtype=number)
+        else:
+            writer.add_tensor(name, weight)
+    assert quantised > 8
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
 def put_gguf(kind):
-    """An SD3 of four blocks, whose larger matrices are of this kind; of the K-quants any bytes are random weights."""
+    """An SD3 of four blocks, whose larger matrices are of this kind."""
 
     def put(job, files):
-        gguf = pytest.importorskip("gguf")
         pack = module(files.packs, "ComfyUI-GGUF", "nodes")
-        generator = np.random.default_rng(7)
         file = files.loras / f"{kind}.gguf"
-        writer = gguf.GGUFWriter(file, arch="sd3")
-        quantised = 0
-        for name, weight in flow_state(depth=4).items():
-            weight = weight.numpy()
-            if weight.ndim == 2 and weight.shape[1] % 256 == 0 and "blocks" in name:
-                quantised += 1
-                number = gguf.GGMLQuantizationType[kind]
-                if kind == "Q8_0":
-                    data = gguf.quants.quantize(weight, number)
-                else:
-                    data = {"Q4_K": q4_k, "Q6_K": q6_k}[kind](*weight.shape, generator)
-                writer.add_tensor(name, data, raw_dtype=number)
-            else:
-                writer.add_tensor(name, weight)
-        assert quantised > 8
-        writer.write_header_to_file()
-        writer.write_kv_data_to_file()
-        writer.write_tensors_to_file()
-        writer.close()
+        write_gguf(file, "sd3", flow_state(depth=4), kind)
         for folder in ("unet", "diffusion_models", "unet_gguf"):
             files.monkeypatch.setitem(folder_paths.folder_names_and_paths, folder, ([str(files.loras)], {".gguf"}))
         (job.model,) = pack.UnetLoaderGGUF().load_unet(file.name)
 
     return put
+
+
+def put_gguf_text(job, files):
+    """A T5 base, the smallest encoder that the loader takes: the host takes the widths of each for granted."""
+    pack = module(files.packs, "ComfyUI-GGUF", "nodes")
+    names = module(files.packs, "ComfyUI-GGUF", "loader").T5_SD_MAP
+    file = files.packs_cache / "t5_base.gguf"
+    if not file.exists():
+        state = filled(T5BaseModel(dtype=torch.float32).transformer)
+        for in_file, in_host in names.items():
+            state = {name.replace(in_host, in_file): weight for name, weight in state.items()}
+        write_gguf(file, "t5", state, "Q4_K")
+    for folder in ("text_encoders", "clip_gguf"):
+        files.monkeypatch.setitem(folder_paths.folder_names_and_paths, folder, ([str(file.parent)], {".gguf"}))
+    (clip,) = pack.CLIPLoaderGGUF().load_clip(file.name, "stable_audio")
+    job.positive, job.negative = (host_nodes.CLIPTextEncode().encode(clip, text)[0] for text in ("a red hat", ""))
 
 
 # --- KJNodes
@@ -299,6 +324,30 @@ def put_differential_diffusion(job, files):
     job.model, job.latent = pack.DifferentialDiffusionAdvanced().apply(job.model, {"samples": start(job)}, mask, 1.0)
 
 
+def put_block_lora(job, files):
+    pack = module(files.packs, "ComfyUI-KJNodes", "nodes.nodes")
+    (blocks,) = pack.FluxBlockLoraSelect().load_lora(**{"double_blocks.0.": 1.5, "single_blocks.0.": 0.0})
+    file = files.loras / lora_file(job, files.loras)
+    job.model, _ = pack.DiTBlockLoraLoader().load_lora(job.model, 0.8, opt_lora_path=str(file), blocks=blocks)
+
+
+def put_redux_with_a_strength(job, files):
+    pack = module(files.packs, "ComfyUI-KJNodes", "nodes.nodes")
+    style = redux()
+    style.load_state_dict(filled(style))
+    (job.positive,) = pack.StyleModelApplyAdvanced().apply_stylemodel(
+        clip_vision_output(files, 32), comfy.sd.StyleModel(style), job.positive, 0.7
+    )
+
+
+def put_two_prompts_with_masks(job, files):
+    pack = module(files.packs, "ComfyUI-KJNodes", "nodes.nodes")
+    left = torch.linspace(1, 0, SIDE).expand(1, SIDE, SIDE)
+    job.positive, job.negative = pack.ConditioningSetMaskAndCombine().append(
+        job.positive, job.negative, job.negative, job.positive, left, 1 - left, "default", 1.0, 0.8
+    )
+
+
 COMPOSITIONS = {
     "IPAdapter Plus": Composition("unet", put_ipadapter_plus),
     "IPAdapter FaceID": Composition("unet", put_ipadapter_faceid),
@@ -307,6 +356,10 @@ COMPOSITIONS = {
     "PuLID, fidelity": Composition("unet", put_pulid("fidelity")),
     "PuLID, style": Composition("unet", put_pulid("style"), CFG),
     **{f"GGUF {kind}": Composition("flow", put_gguf(kind)) for kind in ("Q8_0", "Q4_K", "Q6_K")},
+    "GGUF text encoder": Composition("unet", put_gguf_text),
     "KJNodes CFGZeroStarAndInit": Composition("flow", put_cfg_zero_star, CFG),
     "KJNodes DifferentialDiffusionAdvanced": Composition("flow", put_differential_diffusion, CFG),
+    "KJNodes DiTBlockLoraLoader": Composition("flux_dev", put_block_lora),
+    "KJNodes StyleModelApplyAdvanced": Composition("flux_dev", put_redux_with_a_strength),
+    "KJNodes ConditioningSetMaskAndCombine": Composition("flow", put_two_prompts_with_masks, CFG),
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.helpers.other_packs import COMPOSITIONS
+from tests.helpers import other_packs, pulid_flux
 from tests.host.test_compositions import (  # noqa: F401  the questions, and the fixtures that they have in common
     composed,
     plain,
@@ -16,6 +16,8 @@ from tests.host.test_compositions import (  # noqa: F401  the questions, and the
     test_the_gradient_is_that_of_finite_differences,
     test_unguided_is_ksampler,
 )
+
+COMPOSITIONS = {**other_packs.COMPOSITIONS, **pulid_flux.COMPOSITIONS}
 
 
 @pytest.fixture(params=COMPOSITIONS)
