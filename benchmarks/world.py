@@ -33,7 +33,7 @@ from rectifid_core.discriminators.panels import PanelDiscriminator  # noqa: E402
 from rectifid_core.guidance.identity import IdentityGuidance  # noqa: E402
 from rectifid_core.identity.encoding import encode_identity  # noqa: E402
 from rectifid_core.images.regions import whole  # noqa: E402
-from rectifid_core.networks.onnx import load_onnx  # noqa: E402
+from rectifid_core.networks.onnx import input_size, load_onnx  # noqa: E402
 
 WEIGHTS = ROOT / "demo" / "weights"
 SEEDS = {"evaluation": EVALUATION, "tuning": TUNING}
@@ -71,7 +71,8 @@ class World(Drawing):
 
     @staticmethod
     def recogniser(name: str) -> PanelDiscriminator:
-        return PanelDiscriminator(load_onnx(WEIGHTS / f"recogniser_{name}.onnx"), name=name, digest="", input_size=64)
+        file = WEIGHTS / f"recogniser_{name}.onnx"
+        return PanelDiscriminator(load_onnx(file), name=name, digest="", input_size=input_size(file))
 
     @torch.no_grad()
     def prompt_accuracy(self, images: Tensor, scenes: list[Scene], named: list[dict[str, str]]) -> Tensor:

@@ -20,7 +20,7 @@ from demo.portrait import (
 )
 from rectifid_core.discriminators.base import EmbeddingDiscriminator
 from rectifid_core.images.regions import whole
-from rectifid_core.networks.onnx import load_onnx
+from rectifid_core.networks.onnx import input_size, load_onnx
 from tests.helpers.demo_people import new_people
 from tests.helpers.places import WEIGHTS, needs_weights
 
@@ -89,8 +89,8 @@ def test_the_autoencoder_reconstructs_its_input():
 @needs_weights
 @pytest.mark.parametrize("name", ["guide", "judge"])
 def test_a_recogniser_finds_a_new_person_among_200(name):
-    network = load_onnx(WEIGHTS / f"recogniser_{name}.onnx")
-    recogniser = EmbeddingDiscriminator(network, name=name, digest="", input_size=64)
+    file = WEIGHTS / f"recogniser_{name}.onnx"
+    recogniser = EmbeddingDiscriminator(load_onnx(file), name=name, digest="", input_size=input_size(file))
     with torch.no_grad():
         first, second = (recogniser.embed(recogniser.crop(x, [whole(x)] * len(x))) for x in new_people(200).unbind(1))
     ranked_first = (first @ second.T).argmax(dim=1) == torch.arange(200)

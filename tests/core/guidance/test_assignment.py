@@ -14,7 +14,7 @@ from rectifid_core.guidance.assignment import MARGIN, GroupTracker, assign
 from rectifid_core.guidance.identity import IdentityGuidance
 from rectifid_core.identity.encoding import encode_identity
 from rectifid_core.images.regions import Region
-from rectifid_core.networks.onnx import load_onnx
+from rectifid_core.networks.onnx import input_size, load_onnx
 from tests.helpers.demo_people import new_people
 from tests.helpers.people import BLUE, GREEN, RED, SWAPPED, TWO, ByColor, half, painted, people
 from tests.helpers.photos import group_photo
@@ -207,7 +207,8 @@ class SideBySide(EmbeddingDiscriminator):
 @pytest.mark.parametrize("name", ["guide", "judge"])
 def test_two_of_the_demos_people_in_new_scenes(name):
     """64 pictures of two people each; measured: all of them right."""
-    eye = SideBySide(load_onnx(WEIGHTS / f"recogniser_{name}.onnx"), name=name, digest=name, input_size=64)
+    file = WEIGHTS / f"recogniser_{name}.onnx"
+    eye = SideBySide(load_onnx(file), name=name, digest=name, input_size=input_size(file))
     drawn = new_people(128)
     identities = [IdentityGuidance(encode_identity(eye, [portrait]), eye) for portrait in drawn[:, 0]]
     right = 0
