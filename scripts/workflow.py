@@ -37,16 +37,18 @@ def to_prompt(graph: dict, object_info: dict[str, dict]) -> dict[str, dict]:
 
 def is_of_another_pack(node: dict) -> bool:
     """Whether a graph's node comes from neither this pack nor ComfyUI itself."""
-    return _pack_of(node) not in (PACK, CORE)
+    return pack_of(node) not in (PACK, CORE)
 
 
 def other_packs(graph: dict) -> set[str]:
     """The packs that the graph's nodes come from, beside this one and ComfyUI itself; empty where it needs no other."""
-    return {_pack_of(node) for node in graph["nodes"] if is_of_another_pack(node)}
+    return {pack_of(node) for node in graph["nodes"] if is_of_another_pack(node)}
 
 
-def _pack_of(node: dict) -> str:
-    return node.get("properties", {}).get("cnr_id", CORE)
+def pack_of(node: dict) -> str:
+    """The pack that a graph's node comes from: its name in the registry, or else its owner and repository on GitHub."""
+    properties = node.get("properties", {})
+    return properties.get("cnr_id") or properties.get("aux_id") or CORE
 
 
 def model_files(graph: dict) -> list[tuple[str, str]]:

@@ -9,6 +9,7 @@ import pytest
 
 from scripts.environment import ROOT
 from scripts.layout import NOTE, PACK, boxes_of, lay_out, name_packs, overlaps
+from scripts.workflow import pack_of
 
 GRAPHS = sorted((ROOT / "workflows").glob("*.json"))
 
@@ -44,7 +45,7 @@ def test_the_manager_can_tell_where_each_node_comes_from(graph, object_info):
     for node in graph["nodes"]:
         info = object_info.get(node["type"], {"python_module": "nodes"})  # notes are the editor's own
         ours = info["python_module"] == "custom_nodes.rectifid"
-        assert (node["properties"]["cnr_id"] == PACK) == ours and node["properties"]["ver"]
+        assert (pack_of(node) == PACK) == ours and node["properties"]["ver"]
 
 
 def test_a_box_over_another_is_seen():

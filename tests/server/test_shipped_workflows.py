@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from scripts.environment import ROOT
-from scripts.workflow import CORE, NEVER, NOTES, PACK, SEEDS, WIDGETS, name_widgets, other_packs
+from scripts.workflow import NEVER, NOTES, SEEDS, WIDGETS, is_of_another_pack, name_widgets, other_packs
 
 GRAPHS = sorted((ROOT / "workflows").glob("*.json"))
 
@@ -27,8 +27,7 @@ def graph(path):
 @pytest.fixture
 def nodes(graph):
     """The graph's nodes but for the notes and those of other packs, which are in none of this server's folders."""
-    known = [node for node in graph["nodes"] if node["properties"]["cnr_id"] in (PACK, CORE)]
-    return [node for node in known if node["type"] not in NOTES]
+    return [node for node in graph["nodes"] if node["type"] not in NOTES and not is_of_another_pack(node)]
 
 
 def specifications(info: dict) -> dict[str, tuple]:
@@ -99,7 +98,7 @@ def test_its_links_fit(graph, object_info):
     nodes = {node["id"]: node for node in graph["nodes"]}
     for _, start, output, end, input_, kind in graph["links"]:
         first, last = nodes[start], nodes[end]
-        elsewhere = [bool(other_packs({"nodes": [node]})) for node in (first, last)]
+        elsewhere = [is_of_another_pack(node) for node in (first, last)]
         given = first["outputs"][output]["type"] if elsewhere[0] else object_info[first["type"]]["output"][output]
         socket = last["inputs"][input_]
         name = socket["name"]
