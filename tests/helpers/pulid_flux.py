@@ -6,6 +6,7 @@ From a file their loaders take the widths of the real network alone, which is 2 
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import ModuleType
 
 import torch
 
@@ -52,13 +53,19 @@ def small_pulid(pack) -> torch.nn.Module:
     return pulid
 
 
+def without_downloads(files, folder: str) -> ModuleType:
+    """The pack's module; what its *Apply* node finds and parses a face with is replaced."""
+    pack = module(files.packs, folder, "pulidflux")
+    files.monkeypatch.setattr(pack, "FaceRestoreHelper", AlignsFaces)
+    files.monkeypatch.setattr(pack, "init_parsing_model", lambda **_: AlignsFaces().face_parse, raising=False)
+    return pack
+
+
 def put_pulid_flux(folder: str, held: Callable = lambda network: network) -> Callable:
     """``held``: how the pack's loader holds the network."""
 
     def put(job, files):
-        pack = module(files.packs, folder, "pulidflux")
-        files.monkeypatch.setattr(pack, "FaceRestoreHelper", AlignsFaces)
-        files.monkeypatch.setattr(pack, "init_parsing_model", lambda **_: AlignsFaces().face_parse, raising=False)
+        pack = without_downloads(files, folder)
         node = pack.ApplyPulidFlux()
         (job.model,) = node.apply_pulid_flux(
             job.model.clone(),

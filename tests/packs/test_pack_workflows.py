@@ -1,10 +1,11 @@
-"""The workflows with other packs' nodes, run node by node on a small UNet; only what they load is replaced."""
+"""The workflows with other packs' nodes, run node by node on a small network; only what they load is replaced."""
 
 from __future__ import annotations
 
 import importlib
 from types import SimpleNamespace
 
+import comfy_extras.nodes_flux
 import pytest
 import torch
 
@@ -23,56 +24,102 @@ from tests.helpers.other_packs import (
     sees_pictures,
     with_pulid,
 )
+from tests.helpers.pulid_flux import SIPIE, SeesFaces, small_pulid, without_downloads
+from tests.host.test_compositions import BASES
 
 SAMPLER = "AnchoredRectifiedSampler"
 workflow = importlib.import_module(f"{PACK}.scripts.workflow")
 NAMES = [path.stem for path in WORKFLOWS if workflow.other_packs(read(path))]
-SOURCES = {  # of each pack by its name in the registry: its folder and its module
+SOURCES = {  # of each pack by the name that the graph has for it: its folder and its module
     "comfyui_ipadapter_plus": ("ComfyUI_IPAdapter_plus", "IPAdapterPlus"),
     "comfyui_instantid": ("ComfyUI_InstantID", "InstantID"),
     "pulid_comfyui": ("PuLID_ComfyUI", "pulid"),
+    "sipie800/ComfyUI-PuLID-Flux-Enhanced": (SIPIE, "pulidflux"),
 }
 
 
+def on_unet(given, adapter, replaced=None):
+    """A graph of PeRFlow's: what it loads, the type of its adapter, and a stand-in for what reads a face."""
+
+    def plain(graph):
+        return graph.outputs("ModelSamplingPeRFlow")[0], graph.given["CLIPTextEncode"][0]
+
+    return SimpleNamespace(
+        given=given, adapter=adapter, replaced=replaced or {}, latent="EmptyLatentImage", family="perflow", plain=plain
+    )
+
+
+def on_flux(files, model):
+    """The graph of FLUX, whose adapter is in the loaded model itself for as long as its node is kept."""
+    pack = without_downloads(files, SIPIE)
+    kept = [pack.ApplyPulidFlux()]
+
+    def apply(**inputs):
+        return kept[0].apply_pulid_flux(**inputs, unique_id="16")
+
+    def plain(graph):
+        kept.clear()
+        return model, graph.outputs("FluxGuidance")[0]
+
+    given = {"PulidFluxModelLoader": (small_pulid(pack),), "PulidFluxEvaClipLoader": (SeesFaces(),)}
+    given |= {"PulidFluxInsightFaceLoader": (finds_faces(files.loras),), "LoraLoaderModelOnly": (model,)}
+    return SimpleNamespace(
+        given=given,
+        adapter="ApplyPulidFlux",
+        replaced={"ApplyPulidFlux": apply},
+        latent="EmptySD3LatentImage",
+        family="flow",
+        plain=plain,
+    )
+
+
 def put_together(name, files, model):
-    """What the graph loads, the type of its adapter, and a stand-in for what reads a face with downloads."""
+    """What a graph has of its own, on the small network of ``model``."""
+    if "FLUX" in name:
+        return on_flux(files, model)
     if "IPAdapter" in name:
         seen = {"IPAdapterInsightFaceLoader": (finds_faces(files.loras),), "LoraLoaderModelOnly": (model,)}
         seen |= {"IPAdapterModelLoader": (faceid_plus(files),), "CLIPVisionLoader": (sees_pictures(files.loras),)}
-        return SimpleNamespace(given=seen, adapter="IPAdapterFaceID", replaced={})
+        return on_unet(seen, "IPAdapterFaceID")
     if "InstantID" in name:
         seen = {"InstantIDFaceAnalysis": (finds_faces(files.loras),), "ControlNetLoader": (unet_control(),)}
         seen["InstantIDModelLoader"] = (instantid_model(files),)
-        return SimpleNamespace(given=seen, adapter="ApplyInstantID", replaced={})
+        return on_unet(seen, "ApplyInstantID")
 
     def apply(model, pulid, method, weight, start_at, end_at, **_):
         return (with_pulid(files, model, pulid, method, weight, start_at, end_at),)
 
     seen = {"PulidModelLoader": (pulid_model(files),), "PulidEvaClipLoader": (None,), "PulidInsightFaceLoader": (None,)}
-    return SimpleNamespace(given=seen, adapter="ApplyPulid", replaced={"ApplyPulid": apply})
+    return on_unet(seen, "ApplyPulid", {"ApplyPulid": apply})
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_it_is_guided_with_the_adapter_in_its_place(unet, nodes, run, files, name):
+def test_it_is_guided_with_the_adapter_in_its_place(job, request, nodes, run, files, name):
+    if "FLUX" in name:
+        BASES["flux_dev"](job, request)
+    else:
+        request.getfixturevalue("unet")
     photograph = a_face()
-    parts = put_together(name, files, unet.model)
+    parts = put_together(name, files, job.model)
 
     def run_node(type_, inputs):
         if type_ in nodes:
             return run(type_, **({**inputs, "iterations": 4} if type_ == SAMPLER else inputs)).result
         if type_ in parts.replaced:
             return parts.replaced[type_](**inputs)
+        if hasattr(comfy_extras.nodes_flux, type_):
+            return outputs_of(getattr(comfy_extras.nodes_flux, type_), **inputs)
         sources = [module(files.packs, *source) for pack, source in SOURCES.items() if pack in packs_of(name)]
         found = [each.NODE_CLASS_MAPPINGS[type_] for each in sources if type_ in each.NODE_CLASS_MAPPINGS]
         return outputs_of(found[0] if found else host_nodes.NODE_CLASS_MAPPINGS[type_], **inputs)
 
     given = {
         "LoadImage": (photograph, None),
-        "UNETLoader": (unet.model,),
-        "VAELoader": (unet.vae,),
-        "CLIPTextEncode": (unet.positive,),
-        "EmptyLatentImage": (unet.latent,),
-        "LoadFaceDiscriminator": (unet.discriminator,),
+        "UNETLoader": (job.model,),
+        "VAELoader": (job.vae,),
+        "CLIPTextEncode": (job.positive,),
+        parts.latent: (job.latent,),
+        "LoadFaceDiscriminator": (job.discriminator,),
         **parts.given,
     }
     graph = Graph(name, given, run_node)
@@ -82,16 +129,17 @@ def test_it_is_guided_with_the_adapter_in_its_place(unet, nodes, run, files, nam
     assert latent["samples"].isfinite().all() and image.shape == (1, 64, 64, 3)
     similarity = [each for (each,) in report.similarity]
     assert len(similarity) == 5 and max(similarity[1:]) > similarity[0]
-    assert report.settings["family"] == "perflow"
+    assert report.settings["family"] == parts.family
 
     ending = graph.inputs(SAMPLER)
     settings = {"steps": ending["steps"], "cfg": ending["cfg"], "iterations": 0}
-    unet.positive, unet.negative = ending["positive"], ending["negative"]
-    with_it, _ = unet.guide(model=ending["model"], **settings)
-    unet.positive = unet.negative = given["CLIPTextEncode"][0]
-    without, _ = unet.guide(model=graph.outputs("ModelSamplingPeRFlow")[0], **settings)
+    job.positive, job.negative = ending["positive"], ending["negative"]
+    with_it, _ = job.guide(model=ending["model"], **settings)
+    model, job.positive = parts.plain(graph)
+    job.negative = given["CLIPTextEncode"][0]
+    without, _ = job.guide(model=model, **settings)
     assert (with_it - without).abs().max() > 1e-4, "the adapter has no effect"
-    assert torch.equal(unet.guide(model=graph.outputs("ModelSamplingPeRFlow")[0], **settings)[0], without)
+    assert torch.equal(job.guide(model=model, **settings)[0], without)
 
 
 def packs_of(name):
@@ -103,7 +151,7 @@ def packs_of(name):
 def test_its_nodes_have_the_sockets_and_widgets_of_their_packs(files, name):
     (path,) = (path for path in WORKFLOWS if path.stem == name)
     for node in read(path)["nodes"]:
-        if (pack := node["properties"]["cnr_id"]) not in SOURCES:
+        if (pack := workflow.pack_of(node)) not in SOURCES:
             continue
         made = module(files.packs, *SOURCES[pack]).NODE_CLASS_MAPPINGS[node["type"]]
         described = made.INPUT_TYPES()
