@@ -53,7 +53,7 @@ def height(node: dict) -> int:
     if node["type"] == NOTE:
         lines = [re.sub(r"\(http\S+\)", "", line) for line in node["widgets_values"][0].splitlines()]
         letters = node["size"][0] // 7  # in a line
-        return 60 + sum(21 * (1 + len(line) // letters) if line else 12 for line in lines)
+        return 60 + sum(22 * (1 + len(line) // letters) if line else 14 for line in lines)
     sockets = sum("widget" not in socket for socket in node["inputs"])
     widgets = [socket for socket in node["inputs"] if "widget" in socket]
     texts = sum(widget["type"] == "STRING" and widget["name"] in ("text", "prompt", "prompts") for widget in widgets)
