@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
-
 import pytest
 import torch
 
+from tests.helpers.compiled import needs_a_compiler, same_as_plain
 from tests.helpers.finite_differences import slopes
 from tests.helpers.guiders import cfg, draw, euler, sigmas
 from tests.helpers.other_packs import module
@@ -48,19 +47,7 @@ def test_settings_that_change_no_picture_change_no_guided_one(job, optimization)
     assert FP16.allow_fp16_accumulation is before
 
 
-@pytest.mark.skipif(not any(map(shutil.which, ("cc", "gcc", "clang", "cl"))), reason="no C++ compiler for inductor")
+@needs_a_compiler
 def test_the_gradient_passes_through_compiled_blocks(job, optimization):
-    plain, _ = job.guide(steps=2, iterations=1)
-    residual = job.iterates[0].residual
-    compiled = optimization.TorchCompileModelAdvanced().patch(
-        job.model, "inductor", False, "default", "false", True, 64, False
-    )[0]
-    torch.compiler.reset()
-    try:
-        latent, _ = job.guide(model=compiled, steps=2, iterations=1)
-        frames = torch._dynamo.utils.counters["stats"]["unique_graphs"]
-    finally:
-        torch.compiler.reset()
-    assert frames > 0
-    assert torch.allclose(latent, plain, rtol=1e-3, atol=1e-4)
-    assert torch.allclose(job.iterates[0].residual, residual, rtol=1e-3)
+    settings = ("inductor", False, "default", "false", True, 64, False)
+    same_as_plain(job, lambda model: optimization.TorchCompileModelAdvanced().patch(model, *settings)[0])
