@@ -10,19 +10,7 @@ import torch
 from tests.helpers.benchmarks import benchmark
 from tests.helpers.places import needs_weights
 
-pytestmark = needs_weights
-
-
-@pytest.fixture(scope="module")
-def world():
-    with torch.inference_mode(False):
-        return benchmark("world").World()
-
-
-@pytest.fixture(autouse=True)
-def outside_inference_mode():
-    with torch.inference_mode(False):
-        yield
+pytestmark = [needs_weights, pytest.mark.usefixtures("outside_inference_mode")]
 
 
 @pytest.fixture

@@ -6,6 +6,9 @@ import pytest
 import torch
 
 from tests.helpers.benchmarks import benchmark
+from tests.helpers.places import needs_weights
+
+pytestmark = [needs_weights, pytest.mark.usefixtures("outside_inference_mode")]
 
 
 @pytest.fixture(scope="module")
@@ -14,17 +17,9 @@ def straight():
 
 
 @pytest.fixture(scope="module")
-def race(straight):
-    torch.set_num_threads(1)
-    world = benchmark("world")
+def race(world):
     with torch.inference_mode(False):
-        return benchmark("rules").Race(world.World(), world.Triples.draw(2, "tuning"))
-
-
-@pytest.fixture(autouse=True)
-def outside_inference_mode():
-    with torch.inference_mode(False):
-        yield
+        return benchmark("rules").Race(world, benchmark("world").Triples.draw(2, "tuning"))
 
 
 def flow(straight, race, windows, cfg):
