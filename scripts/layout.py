@@ -18,6 +18,7 @@ WORKFLOWS = ROOT / "workflows"
 OURS = {page.stem for page in (ROOT / "web" / "docs").glob("*.md")}
 NOTE, NOTE_WIDTHS = "MarkdownNote", (360, 460, 560)
 VIEW = 1440, 820  # what the editor fits a graph into, in a window of 1920 x 1080
+AFTER_NOTES = 40  # to the first group
 TITLE, BELOW = 30, 18  # of a node: above its position, and to the next one's title
 WIDTH, BETWEEN_COLUMNS = 300, 30
 SIDE, HEAD, BOTTOM, BETWEEN = 16, 40, 16, 22  # of a group around its nodes and their titles, and between groups
@@ -167,13 +168,14 @@ def lay_out(graph: dict) -> None:
         tall_note = place_notes(graph, note_width)
         for tallest in range(800, 2400, 20):
             if stacks := arrange(groups, tallest):
-                smallness = max((note_width + 40 + width_of(stacks)) / VIEW[0], max(tallest, tall_note) / VIEW[1])
+                width = note_width + AFTER_NOTES + width_of(stacks)
+                smallness = max(width / VIEW[0], max(tallest, tall_note) / VIEW[1])
                 if best is None or smallness < best[0]:
                     best = smallness, note_width, stacks
     assert best is not None
     _, note_width, stacks = best
     place_notes(graph, note_width)
-    left, rest = note_width + 40, iter(order)
+    left, rest = note_width + AFTER_NOTES, iter(order)
     for each in stacks:
         top, width = -TITLE - HEAD, max(size_of(group)[0] for group in each)
         for group in each:
