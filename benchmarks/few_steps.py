@@ -34,7 +34,7 @@ class ConsistencyFlow(PromptedFlow):
     the same for each window in each iteration."""
 
     def __init__(self, world: World, network: nn.Module, prompts: list[str], windows: int):
-        super().__init__(world, torch.tensor([world.tokenize(prompt) for prompt in prompts]), windows)
+        super().__init__(world, world.tokens(prompts), windows)
         self.flow = network
         self.noise = torch.randn(windows, 16, 16, 16, generator=torch.Generator().manual_seed(4))
 

@@ -58,7 +58,10 @@ class Drawing:
         return x + (x.clamp(0, 1) - x).detach()
 
     def flow(self, prompts: list[str], windows: int = WINDOWS) -> PromptedFlow:
-        return PromptedFlow(self, torch.tensor([self.tokenize(prompt) for prompt in prompts]), windows)
+        return PromptedFlow(self, self.tokens(prompts), windows)
+
+    def tokens(self, prompts: list[str]) -> Tensor:
+        return torch.tensor([self.tokenize(prompt) for prompt in prompts])
 
 
 class World(Drawing):

@@ -93,7 +93,7 @@ def encode(world: World, pictures: Tensor) -> Tensor:
 @torch.no_grad()
 def read(world: World, prompts: list[str]) -> Tensor:
     """What the text encoder reads in prompts, (n, 9, 192): eight context vectors and the pooled one."""
-    tokens = torch.tensor([world.tokenize(prompt) for prompt in prompts])
+    tokens = world.tokens(prompts)
     parts = [torch.cat([context, pooled[:, None]], 1) for context, pooled in map(world.model.text, tokens.split(500))]
     return torch.cat(parts)
 

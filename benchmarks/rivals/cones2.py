@@ -23,7 +23,7 @@ class LaidOutFlow(PromptedFlow):
     """The flow of prompts for two, with vectors of each person, (n, 2, k, 192), that only their half attends to."""
 
     def __init__(self, world: World, couples: Couples, vectors: Tensor):
-        super().__init__(world, torch.tensor([world.tokenize(prompt) for prompt in couples.prompts]))
+        super().__init__(world, world.tokens(couples.prompts))
         known, k, places = self.context.shape[1], vectors.shape[2], halves(couples.noise)
         self.context = torch.cat([self.context, vectors.flatten(1, 2)], 1)
         words = self.context.shape[1]

@@ -35,7 +35,7 @@ class TunedFlow(PromptedFlow):
     """The flow of given prompts, each of which also has the rare word, with other weights."""
 
     def __init__(self, world: World, prompts: list[str], weights: Weights):
-        super().__init__(world, torch.tensor([world.tokenize(prompt) for prompt in prompts]))
+        super().__init__(world, world.tokens(prompts))
         self.context = torch.cat([self.context, rare_word().expand(len(prompts), 1, -1)], 1)
         self.weights = weights
 

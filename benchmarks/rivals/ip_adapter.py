@@ -105,7 +105,7 @@ class AdaptedFlow(PromptedFlow):
     def __init__(
         self, world: World, prompts: list[str], seen: list[tuple[Tokens, Tensor | None]], strength: float, windows: int
     ):
-        super().__init__(world, torch.tensor([world.tokenize(prompt) for prompt in prompts]), windows)
+        super().__init__(world, world.tokens(prompts), windows)
         self.seen, self.strength = seen, strength
 
     def velocity(self, z: Tensor, sigma: Tensor) -> Tensor:

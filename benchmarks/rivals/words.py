@@ -20,7 +20,7 @@ class WordedFlow(PromptedFlow):
     """The flow of given prompts, into each of which a code is joined."""
 
     def __init__(self, world: World, prompts: list[str], codes: Tensor, join: Join):
-        super().__init__(world, torch.tensor([world.tokenize(prompt) for prompt in prompts]))
+        super().__init__(world, world.tokens(prompts))
         self.context, self.pooled = join(torch.cat([self.context, self.pooled[:, None]], 1), codes)
 
 
