@@ -30,17 +30,14 @@ from rectifid_core.solver.gradient import GRADIENTS
 
 CASES = [("embedded", windows, 1.0) for windows in (1, 2, 4, 8)] + [("embedded", WINDOWS, cfg) for cfg in (2.0, 4.0)]
 TEACHER = [("teacher", windows, cfg) for windows in (WINDOWS, 8) for cfg in (1.0, 2.5, 4.0)]
-SCALE = 7.5  # of the solver: the sampler's guidance scale 1
 
 
 class GuidedFlow(PromptedFlow):
     """The flow with classifier-free guidance."""
 
     def __init__(self, drawing: Drawing, prompts: list[str], windows: int, cfg: float):
-        tokens = torch.tensor([drawing.tokenize(prompt) for prompt in prompts])
-        super().__init__(drawing, tokens, windows)
-        self.cfg = cfg
-        self.nothing = PromptedFlow(drawing, torch.tensor([drawing.tokenize("")] * len(prompts)), windows)
+        super().__init__(drawing, drawing.tokens(prompts), windows)
+        self.cfg, self.nothing = cfg, drawing.flow([""] * len(prompts), windows)
 
     def velocity(self, z: Tensor, sigma: Tensor) -> Tensor:
         named = super().velocity(z, sigma)
@@ -82,13 +79,11 @@ def measure(world: World, triples: Triples, case: tuple[str, int, float], iterat
     race = Race(world, triples)
     race.flow = GuidedFlow(world, triples.prompts, windows, cfg)
     row["cosine"] = cosines(race)
+    row["unguided"] = race.judged(next(race.iterates({}, 0)).image)
     for gradient in ("straight", "full"):
         best = Best()
-        settings = {"rule": "anchored", "gradient": gradient, "scale": SCALE}
-        for iterate in race.iterates(settings, iterations):
+        for iterate in race.iterates({"rule": "anchored", "gradient": gradient}, iterations):
             best.update(iterate)
-            if iterate.number == 0:
-                row["unguided"] = race.judged(iterate.image)
         row[gradient] = race.judged(best.image)
     return row
 
