@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import http.client
 import json
 import os
 import socket
@@ -25,6 +26,7 @@ from .environment import BASE
 
 TEXT_MESSAGE = 3  # the host's BinaryEventTypes.TEXT
 SILENCE = 120  # seconds without an answer after which a server counts as gone
+LOST = (aiohttp.ClientError, urllib.error.URLError, http.client.HTTPException, ConnectionResetError)
 # A proxy of the environment must not be asked for this machine's own server.
 OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
@@ -97,9 +99,12 @@ class ComfyServer:
 
         watch: called with each event while it runs.  seconds: the most to wait, the queue included; None: for ever.
         Raises Interrupted where it was cancelled, and ServerError where the server refuses the prompt, or a part of it,
-        a node fails, or it takes too long, and is cancelled.
+        a node fails, it takes too long, and is cancelled, or the server is gone, or never was there.
         """
-        return asyncio.run(self._run(prompt, watch, seconds))
+        try:
+            return asyncio.run(self._run(prompt, watch, seconds))
+        except LOST as lost:
+            raise ServerError(f"the server at {self.address} does not answer ({lost})") from lost
 
     async def _run(self, prompt: dict, watch: Callable[[Event], None], seconds: float | None) -> dict[str, dict]:
         client = uuid.uuid4().hex

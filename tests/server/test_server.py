@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import pytest
 
-from scripts.comfy_server import ServerError
+from scripts.comfy_server import ComfyServer, ServerError, free_port
 from scripts.environment import ROOT
 
 NODES = [
@@ -104,3 +104,9 @@ def test_a_value_out_of_range_is_refused(server):
     }
     with pytest.raises(ServerError, match="DrawDemoPortrait: .*smaller than min .*identity"):
         server.run(prompt)
+
+
+def test_a_server_that_is_not_there_is_told_by_its_address():
+    address = f"http://127.0.0.1:{free_port()}"
+    with pytest.raises(ServerError, match=f"{address} does not answer"):
+        ComfyServer(address).run({})
