@@ -16,16 +16,16 @@ from xml.etree import ElementTree
 
 from .environment import ROOT
 
-SUITES = ["tests/core", "tests/host", "tests/server", "tests/packs", "tests/eval"]
-DIVIDED = {"tests/core", "tests/host"}  # the others share a server, or need much memory
-MOST_WORKERS = 4  # a worker of tests/host takes up to 2 GB
+# each suite, and the most processes among which it is divided: one of tests/host takes up to 2 GB, and one of
+# tests/server has a server and a browser of its own
+SUITES = {"tests/core": 4, "tests/host": 4, "tests/server": 2, "tests/packs": 1, "tests/eval": 1}
 NO_TESTS_COLLECTED = 5
 
 
 def run_suite(suite: str, arguments: list[str]) -> Counter[str]:
     """Run one folder of tests and count its outcomes; a run that broke off counts as a failure."""
     print(f"\n== {suite}", flush=True)
-    workers = min(os.cpu_count() or 1, MOST_WORKERS) if suite in DIVIDED else 1
+    workers = min(os.cpu_count() or 1, SUITES[suite])
     divided = ["-n", str(workers), "--dist", "loadfile"] if workers > 1 else []
     # one thread for each worker, so that they do not contend for the cores
     threads = {"OMP_NUM_THREADS": "1"} if divided else {}
