@@ -1,4 +1,4 @@
-"""Things and pets: how alike they become, one or two in a picture, by a judge that did not guide.
+"""Things and pets: how alike they become, one, two, or beside a person, by a judge that did not guide.
 
     COMFYUI_PATH=... python benchmarks/subjects.py train      # an hour on one core; resumes stage by stage
     COMFYUI_PATH=... python benchmarks/subjects.py            # the same where it has not been done; resumes row by row
@@ -15,7 +15,8 @@ pictures in which the detector finds the subject.  pixels: the weight of the pap
 
 Two subjects: `free`, the guidance decides which stands where, and the judge looks where both together are more alike;
 `placed`, masks put the first on the left, and the judge looks there.  places: the share of questions in which the first
-is on the left by the judge.
+is on the left by the judge.  A person with a thing or a pet: *Combine Guidance* of the portraits' face recogniser and
+the subject discriminator; the person is judged by the portraits' judge, and traits and prompt are the other one's.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from rivals.rectifid import guide
 from rivals.scores import sem
 from sheet import sheet
 from subjects import training
-from subjects.render import KINDS, PETS, THINGS
+from subjects.render import KINDS, PERSON, PETS, THINGS, Person
 from subjects.world import Questions, SubjectWorld, alike, read_scores, seats
 from torch import Tensor
 from world import machine
@@ -66,8 +67,14 @@ ROWS = (
     Row("pets", "guided"),
     Row("two", "free"),
     Row("two", "placed", placed=True),
+    Row("person", "guided"),
 )
-GROUPS = {"things": (1, THINGS), "pets": (1, PETS), "two": (2, KINDS)}
+GROUPS = {  # what each subject of a question may be
+    "things": (THINGS,),
+    "pets": (PETS,),
+    "two": (KINDS, KINDS),
+    "person": ((PERSON,), KINDS),
+}
 
 
 @dataclass
@@ -86,8 +93,8 @@ class Bench:
     def __init__(self, weights: Path, n: int, iterations: int):
         self.world, self.iterations = SubjectWorld(weights), iterations
         self.questions = {
-            group: Questions.draw(n if k == 1 else max(1, n // 2), "evaluation", k, kinds)
-            for group, (k, kinds) in GROUPS.items()
+            group: Questions.draw(n if len(kinds) == 1 else max(1, n // 2), "evaluation", kinds)
+            for group, kinds in GROUPS.items()
         }
         files = [weights / name for name in ("flow.safetensors", "dino/model.safetensors", "owl/model.safetensors")]
         self.digest = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:8]
@@ -98,9 +105,11 @@ class Bench:
         """Of one question."""
         found = []
         for number, (subject, reference) in enumerate(zip(one.subjects[0], one.references[:, 0], strict=True)):
-            identity = encode_identity(self.world.guide, [reference], text=f"a {subject.kind}")
+            recogniser = self.world.guide_of(subject)
+            text = "" if isinstance(subject, Person) else f"a {subject.kind}"
+            identity = encode_identity(recogniser, [reference], text=text)
             mask = (LEFT, 1 - LEFT)[number] if row.placed else None
-            found.append(IdentityGuidance(identity, self.world.guide, pixels=row.pixels, mask=mask))
+            found.append(IdentityGuidance(identity, recogniser, pixels=row.pixels, mask=mask))
         if len(found) == 1:
             return found[0]
         return combine({name: (each, Schedule()) for name, each in zip(NAMES, found, strict=True)})
@@ -133,7 +142,7 @@ class Bench:
     def scores(self, images: Tensor, group: str, placed: bool = False) -> tuple[dict, Tensor]:
         """What is said of pictures of a group's questions, and the judge's similarity of each subject, (n, k)."""
         questions = self.questions[group]
-        each = alike(self.world, images, questions.references)
+        each = alike(self.world, images, questions)
         judge, places, in_order = seats(each, placed)
         read = read_scores(self.world, images, questions, places)
         found = {"judge": judge.mean().item(), "judge_sem": sem(judge.mean(1))}

@@ -27,10 +27,11 @@ from transformers import (
 )
 
 from .pictures import MEMBERS, MOMENTS, SLOTS
-from .render import KINDS
+from .render import NAMED
 
 SIDE, PATCH, BATCH, RATE = 128, 16, 32, 1e-3
 NOTHING = 0.02  # the side of the box of a patch that shows nothing, in parts of the picture
+KINDS = NAMED["kind"]  # and people, who stand beside
 KIND_SLOTS = [i for i, (_, name) in enumerate(SLOTS) if name == "kind"]
 
 

@@ -2,8 +2,9 @@
 
 `scenes`: families of a subject and two twins, who differ in one trait, all of a family in the same MOMENTS places; the
 first half of the families are the guide's, the second the judge's, and the flow learns from all.  `couples`: two
-subjects side by side.  `twins`: pairs out of the families, for the autoencoder.  Beside them lie the boxes, the prompts
-and what each prompt names.  Seeds from `TUNING` up are never trained on.
+subjects side by side, one of them a person in two pictures of five.  `twins`: pairs out of the families, for the
+autoencoder.  Beside them lie the boxes, the prompts and what each prompt names.  Seeds from `TUNING` up are never
+trained on.
 """
 
 from __future__ import annotations
@@ -16,12 +17,13 @@ from pathlib import Path
 import numpy as np
 from data import MENTIONS
 
-from .render import NAMED, Place, Subject, draw_together, named_of, write_pair_prompt, write_prompt
+from .render import NAMED, Person, Place, Subject, draw_together, named_of, write_pair_prompt, write_prompt
 
 MEMBERS, MOMENTS = 3, 4
 FIRST_SEED = {"guide": 6_000_000, "judge": 7_000_000, "couples": 8_000_000}
 TUNING, EVALUATION = 9_000_000, 9_500_000
 SLOTS = ((0, "kind"), (0, "pose"), (1, "kind"), (1, "pose"), (0, "place"), (0, "position"))  # what a prompt can name
+PEOPLE = 0.4  # of the couples: one of the two is a person
 CHUNK = 50
 
 
@@ -38,11 +40,14 @@ def families(name: str, count: int) -> list[Subject]:
     return [member for number in range(count) for member in family(name, number)[0]]
 
 
-def couple(seed: int) -> tuple[tuple[Subject, Place], tuple[Subject, Place]]:
+def couple(seed: int) -> tuple[tuple[Subject | Person, Place], tuple[Subject | Person, Place]]:
     """Two subjects, the left one first, in one place."""
     rng = np.random.default_rng(seed)
     left = Place.sample(rng)
-    return (Subject.sample(rng), left), (Subject.sample(rng), left.beside(rng))
+    both: list[Subject | Person] = [Subject.sample(rng), Subject.sample(rng)]
+    if rng.random() < PEOPLE:
+        both[rng.integers(2)] = Person.sample(rng)
+    return (both[0], left), (both[1], left.beside(rng))
 
 
 def slots(*named: dict) -> list[int]:

@@ -2,7 +2,7 @@
 
 A picture shows a `Subject` (what it is: its kind, colors, pattern, proportions and one part that comes in three forms)
 in a `Place` (what a prompt names: where it is, its pose, and at which side; and small accidents).  Things are rigid and
-always seen from the same side; pets sit or lie, and look to either side.
+always seen from the same side; pets sit or lie, and look to either side.  A `Person` of the portraits can stand beside.
 """
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from PIL import Image
-from portrait import COLORS, SUPERSAMPLING
+from portrait import COLORS, EXPRESSIONS, SHIRTS, SUPERSAMPLING, Identity
 
-from .shapes import Canvas, paint_place, paint_shadow, paint_subject
+from .shapes import Canvas, paint_person, paint_place, paint_shadow, paint_subject
 
 THINGS, PETS = ("mug", "car", "robot", "boat"), ("cat", "dog", "rabbit", "duck")
 KINDS = THINGS + PETS
+PERSON = "person"
 PATTERNS = ("plain", "stripes", "dots", "patch")
 PARTS = (0, 1, 2)  # a handle, a cabin, an antenna, a sail, ears or a crest
 POSES = ("sitting", "lying")
@@ -32,7 +33,7 @@ CHOICES = {
     "part": PARTS,
 }
 AMOUNTS = ("width", "height")
-NAMED = {"kind": KINDS, "pose": POSES, "place": PLACES, "position": POSITIONS}  # what a prompt can name
+NAMED = {"kind": (*KINDS, PERSON), "pose": POSES, "place": PLACES, "position": POSITIONS}  # what a prompt can name
 WHERE = {
     "beach": "on a beach",
     "meadow": "in a meadow",
@@ -85,6 +86,21 @@ class Subject:
 
 
 @dataclass(frozen=True)
+class Person:
+    """Somebody of the portraits, bareheaded, who wears and does what no prompt names."""
+
+    identity: Identity
+    expression: str
+    shirt: str
+    kind: str = PERSON
+
+    @classmethod
+    def sample(cls, rng: np.random.Generator) -> Person:
+        identity = Identity.sample(rng)
+        return cls(identity, EXPRESSIONS[rng.integers(len(EXPRESSIONS))], SHIRTS[rng.integers(len(SHIRTS))])
+
+
+@dataclass(frozen=True)
 class Place:
     """What a prompt names beside the kind, and the accidents that it does not: shifts, tilt, scale and light in
     [-1, 1], and whether a pet looks the other way."""
@@ -115,13 +131,15 @@ class Place:
 # --- prompts --------------------------------------------------------------------------------------------------------
 
 
-def named_of(subject: Subject, place: Place, rng: np.random.Generator | None = None, mention: float = 1.0) -> dict:
-    """What a prompt names: always the kind, all else with probability ``mention``; never the middle, and no pose of a
-    thing."""
+def named_of(
+    subject: Subject | Person, place: Place, rng: np.random.Generator | None = None, mention: float = 1.0
+) -> dict:
+    """What a prompt names: always the kind, all else with probability ``mention``; never the middle, and the pose of
+    pets alone."""
     named = {"kind": subject.kind}
-    for name in ("pose", "place", "position"):
+    for name in ("pose", "place", "position") if subject.kind in PETS else ("place", "position"):
         value = getattr(place, name)
-        if (rng is None or rng.random() < mention) and value != "center" and not (name == "pose" and subject.rigid):
+        if (rng is None or rng.random() < mention) and value != "center":
             named[name] = value
     return named
 
@@ -153,7 +171,7 @@ def draw(subject: Subject, place: Place, size: int = 128) -> Image.Image:
     return draw_together([(subject, place)], size)[0]
 
 
-def draw_together(subjects: Sequence[tuple[Subject, Place]], size: int = 128) -> tuple[Image.Image, list[Box]]:
+def draw_together(subjects: Sequence[tuple[Subject | Person, Place]], size: int = 128) -> tuple[Image.Image, list[Box]]:
     """Subjects side by side in one picture, RGB, each on ``size`` x ``size`` pixels in the light of the first place;
     and the box around each, (left, top, right, bottom) in pixels of the whole."""
     panels, boxes = [], []
@@ -168,12 +186,14 @@ def draw_together(subjects: Sequence[tuple[Subject, Place]], size: int = 128) ->
     return Image.fromarray(lit.astype(np.uint8)), boxes
 
 
-def _panel(subject: Subject, place: Place, size: int) -> tuple[np.ndarray, Box]:
+def _panel(subject: Subject | Person, place: Place, size: int) -> tuple[np.ndarray, Box]:
     canvas = Canvas(size)
     paint_place(canvas, place)
-    paint_shadow(canvas, subject, place)
+    if isinstance(subject, Subject):
+        paint_shadow(canvas, subject, place)
     behind = np.asarray(canvas.image.reduce(SUPERSAMPLING), dtype=np.float32)
-    paint_subject(canvas, subject, place)
+    paint = paint_subject if isinstance(subject, Subject) else paint_person
+    paint(canvas, subject, place)
     pixels = np.asarray(canvas.image.reduce(SUPERSAMPLING), dtype=np.float32)
     changed = (pixels != behind).any(axis=2)
     rows, columns = np.flatnonzero(changed.any(axis=1)), np.flatnonzero(changed.any(axis=0))

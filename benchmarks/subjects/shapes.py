@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image, ImageDraw
-from portrait import COLORS, _arc, _blend, _Canvas, _shade, _square
+from portrait import COLORS, Scene, _arc, _blend, _Canvas, _shade, _square, parts
 
 if TYPE_CHECKING:
-    from .render import Place, Subject
+    from .render import Person, Place, Subject
 
 EDGE = 0.014  # width of outlines
 
@@ -157,6 +157,13 @@ def paint_subject(canvas: Canvas, subject: Subject, place: Place) -> None:
     else:
         painter.pet(place.pose == "lying")
     canvas.mirrored = False
+
+
+def paint_person(canvas: Canvas, person: Person, place: Place) -> None:
+    """As in a portrait, before the place."""
+    accidents = {name: getattr(place, name) for name in ("position", "shift_x", "shift_y", "tilt", "scale")}
+    for _, paint in parts(canvas, person.identity, Scene(person.expression, shirt=person.shirt, **accidents)):
+        paint()
 
 
 class _Painter:

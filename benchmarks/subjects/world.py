@@ -8,16 +8,30 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
+from portrait import Scene
+from portrait import draw as draw_portrait
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from world import Drawing
+from world import Drawing, World
 
-from rectifid_core.discriminators.base import EmbeddingDiscriminator
+from rectifid_core.discriminators.base import Discriminator, EmbeddingDiscriminator
 from rectifid_core.discriminators.subjects.discriminator import load_subject_discriminator
 
 from .pictures import EVALUATION, TUNING
 from .recognisers import SIDE, Judge
-from .render import KINDS, Place, Subject, draw, draw_together, named_of, write_pair_prompt, write_prompt
+from .render import (
+    KINDS,
+    PERSON,
+    Person,
+    Place,
+    Subject,
+    draw,
+    draw_together,
+    named_of,
+    write_pair_prompt,
+    write_prompt,
+)
 from .traits import agreement, read_places, read_traits
 
 SEEDS = {"evaluation": EVALUATION, "tuning": TUNING}
@@ -35,8 +49,8 @@ class Embedding(nn.Module):
 
 
 class SubjectWorld(Drawing):
-    """The flow; ``guide``, the pack's subject discriminator with its detector, from folders; and ``judge``, which looks
-    at all of a square picture."""
+    """The flow; ``guide``, the pack's subject discriminator with its detector, from folders; ``judge``, which looks at
+    all of a square picture; and the portraits' guide and judge for people."""
 
     def __init__(self, weights: Path):
         super().__init__(weights)
@@ -44,6 +58,13 @@ class SubjectWorld(Drawing):
         judge = Judge().eval().requires_grad_(False)
         judge.load_state_dict(load_file(weights / "judge.safetensors"))
         self.judge = EmbeddingDiscriminator(Embedding(judge), name="judge", digest="", input_size=SIDE)
+        self.people = {role: World.recogniser(role) for role in ("guide", "judge")}
+
+    def guide_of(self, subject: Subject | Person) -> Discriminator:
+        return self.people["guide"] if isinstance(subject, Person) else self.guide
+
+    def judge_of(self, subject: Subject | Person) -> Discriminator:
+        return self.people["judge"] if isinstance(subject, Person) else self.judge
 
     @torch.no_grad()
     def read(self, panels: Tensor) -> list[dict]:
@@ -57,7 +78,7 @@ class Questions:
     """n questions about k subjects each: a reference picture of each, a prompt for a picture of all in another place, a
     noise; and such a picture, drawn, as the yardstick."""
 
-    subjects: list[tuple[Subject, ...]]
+    subjects: list[tuple[Subject | Person, ...]]
     references: Tensor  # (k, n, 3, 128, 128)
     others: Tensor  # (n, 3, 128, 128 k), the first subject on the left
     prompts: list[str]
@@ -65,16 +86,18 @@ class Questions:
     noise: Tensor
 
     @classmethod
-    def draw(cls, n: int, seeds: str, k: int = 1, kinds: Sequence[str] = KINDS) -> Questions:
+    def draw(cls, n: int, seeds: str, kinds: Sequence[Sequence[str]] = (KINDS,)) -> Questions:
+        """``kinds``: what each of the k subjects may be."""
+        k = len(kinds)
         subjects, references, others, prompts, named, noise = [], [], [], [], [], []
         for seed in range(SEEDS[seeds], SEEDS[seeds] + n):
             rng = np.random.default_rng([seed, k])
-            some = tuple(Subject.sample(rng, kinds) for _ in range(k))
+            some = tuple(Person.sample(rng) if one == (PERSON,) else Subject.sample(rng, one) for one in kinds)
             first = Place.sample(rng)
             places = [first, *(first.beside(rng) for _ in some[1:])]
             both = list(zip(some, places, strict=True))
             subjects.append(some)
-            references.append([np.asarray(draw(subject, Place.sample(rng))) for subject in some])
+            references.append([np.asarray(_reference(subject, rng)) for subject in some])
             others.append(np.asarray(draw_together(both)[0]))
             named.append(tuple(named_of(*each) for each in both))
             prompts.append(write_prompt(*named[-1]) if k == 1 else write_pair_prompt(*named[-1]))
@@ -91,6 +114,13 @@ class Questions:
         return len(self.prompts)
 
 
+def _reference(subject: Subject | Person, rng: np.random.Generator) -> Image.Image:
+    """A picture of the subject alone; of a person a portrait."""
+    if isinstance(subject, Person):
+        return draw_portrait(subject.identity, Scene.sample(rng))
+    return draw(subject, Place.sample(rng))
+
+
 def panels(images: Tensor) -> Tensor:
     """(B, 3, H, k H) -> (B, k, 3, H, H)."""
     side = images.shape[-2]
@@ -98,14 +128,18 @@ def panels(images: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def alike(world: SubjectWorld, images: Tensor, references: Tensor) -> Tensor:
-    """The judge's cosine of each reference and each panel, (B, k references, k panels)."""
+def alike(world: SubjectWorld, images: Tensor, questions: Questions) -> Tensor:
+    """The cosine, by its judge, of each reference and each panel, (B, k references, k panels)."""
 
-    def embed(pictures: Tensor) -> Tensor:
-        return world.judge.embed(world.judge.crop(pictures, [spot[0] for spot in world.judge.locate(pictures)]))
+    def embed(judge: Discriminator, pictures: Tensor) -> Tensor:
+        return judge.embed(judge.crop(pictures, [spot[0] for spot in judge.locate(pictures)]))
 
-    seen = torch.stack([embed(part) for part in panels(images).unbind(1)], dim=1)
-    return torch.stack([embed(each) for each in references], dim=1) @ seen.transpose(1, 2)
+    found = []
+    for subject, references in zip(questions.subjects[0], questions.references, strict=True):
+        judge = world.judge_of(subject)
+        seen = torch.stack([embed(judge, part) for part in panels(images).unbind(1)], dim=1)
+        found.append((seen @ embed(judge, references)[:, :, None])[:, :, 0])
+    return torch.stack(found, dim=1)
 
 
 def seats(each: Tensor, placed: bool = False) -> tuple[Tensor, Tensor, Tensor]:
@@ -124,15 +158,16 @@ def seats(each: Tensor, placed: bool = False) -> tuple[Tensor, Tensor, Tensor]:
 
 def read_scores(world: SubjectWorld, images: Tensor, questions: Questions, places: Tensor) -> dict[str, Tensor]:
     """traits: the share of each subject's traits that the judge reads where it is, in panel ``places`` (B, k); prompt:
-    the share of what the prompt names there.  (B,) each."""
+    the share of what the prompt names there.  (B,) each.  Nothing is read of people: the judge knows none."""
     read = [world.read(part) for part in panels(images).unbind(1)]
     traits, prompt = [], []
     for i, (subjects, named) in enumerate(zip(questions.subjects, questions.named, strict=True)):
-        found = [read[panel][i] for panel in places[i].tolist()]
-        same = [
-            value for one, other in zip(found, subjects, strict=True) for value in agreement(one, vars(other)).values()
-        ]
-        wanted = [one[name] == value for one, names in zip(found, named, strict=True) for name, value in names.items()]
+        same, wanted = [], []
+        for panel, subject, names in zip(places[i].tolist(), subjects, named, strict=True):
+            if isinstance(subject, Subject):
+                seen = read[panel][i]
+                same += agreement(seen, vars(subject)).values()
+                wanted += [seen[name] == value for name, value in names.items()]
         traits.append(sum(same) / len(same))
         prompt.append(sum(wanted) / len(wanted))
     return {"traits": torch.tensor(traits), "prompt": torch.tensor(prompt)}

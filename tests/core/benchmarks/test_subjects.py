@@ -101,6 +101,26 @@ def test_two_stand_side_by_side_in_one_place():
     assert (dark[:, :128] == alone).all()
 
 
+def test_a_person_stands_in_a_place_beside_a_thing():
+    rng = np.random.default_rng(7)
+    person, place = render.Person.sample(rng), Place("snow", position="left")
+    both, boxes = pixels((person, place), (subject_of("mug"), place))
+    other, _ = pixels((replace(person, identity=replace(person.identity, skin=1 - person.identity.skin)), place))
+    changed = (both[:, :128] != other).any(axis=2)
+    assert 300 < changed.sum() and not changed[outside(boxes[0])].any()
+    empty = pixels((subject_of("mug"), place))[0]
+    assert (both[:, :128] == empty)[:20, :20].all()
+    prompt = render.write_pair_prompt(render.named_of(person, place), render.named_of(subject_of("mug"), place))
+    assert prompt == "a person next to a mug in the snow, on the left"
+
+
+def test_people_are_in_two_couples_of_five():
+    couples = [pictures.couple(seed) for seed in range(400)]
+    people = [[isinstance(each, render.Person) for each, _ in couple] for couple in couples]
+    assert 0.3 < np.mean([any(each) for each in people]) < 0.5 and not any(all(each) for each in people)
+    assert 0.3 < np.mean([each[0] for each in people if any(each)]) < 0.7
+
+
 def test_prompts_name_what_is_drawn():
     cat, mug = (SOMEBODY, Place("snow", "lying", "left")), (subject_of("mug"), Place("beach", "lying"))
     assert render.write_prompt(render.named_of(*cat)) == "a lying cat in the snow, on the left"

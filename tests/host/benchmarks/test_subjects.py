@@ -12,6 +12,7 @@ from tests.helpers.benchmarks import benchmark
 from tests.helpers.places import needs_weights
 
 pytestmark = needs_weights
+render = benchmark("subjects.render")
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +105,7 @@ def test_the_text_encoder_reads_what_is_named(modules):
     reading = text.Reading()
     context, pooled = torch.randn(2, 8, 192), torch.randn(2, 192)
     slots, whole_sentence = reading(context, pooled)
-    assert [each.shape[1] for each in slots] == [each.shape[1] for each in whole_sentence] == [9, 3, 9, 3, 7, 4]
+    assert [each.shape[1] for each in slots] == [each.shape[1] for each in whole_sentence] == [10, 3, 10, 3, 7, 4]
 
 
 def test_subjects_are_where_the_judge_says(modules):
@@ -121,15 +122,29 @@ def test_subjects_are_where_the_judge_says(modules):
 
 
 def test_questions_are_of_new_subjects_and_their_prompts(modules):
-    questions = modules["world"].Questions.draw(3, "tuning", 2)
+    questions = modules["world"].Questions.draw(3, "tuning", (render.KINDS, render.KINDS))
     assert questions.references.shape == (2, 3, 3, 128, 128) and questions.others.shape == (3, 3, 128, 256)
     assert questions.noise.shape == (3, 16, 16, 32) and len(questions.part(slice(1, 3))) == 2
     for prompt, named, subjects in zip(questions.prompts, questions.named, questions.subjects, strict=True):
         assert all(
             subject.kind in prompt and one["kind"] == subject.kind for subject, one in zip(subjects, named, strict=True)
         )
-    again = modules["world"].Questions.draw(3, "tuning", 2)
+    again = modules["world"].Questions.draw(3, "tuning", (render.KINDS, render.KINDS))
     assert torch.equal(again.others, questions.others) and again.subjects == questions.subjects
+
+
+def test_a_person_beside_a_thing_is_asked_for_by_a_portrait(modules):
+    questions = modules["world"].Questions.draw(4, "tuning", ((render.PERSON,), render.KINDS))
+    assert all(prompt.startswith("a person next to a ") for prompt in questions.prompts)
+    judge = benchmark("world").World.recogniser("judge")
+
+    def embedded(x):
+        return judge.embed(judge.crop(x, [spot[0] for spot in judge.locate(x)]))
+
+    with torch.no_grad():
+        alike = embedded(questions.references[0]) @ embedded(questions.others[..., :128]).T
+    own, others = alike.diagonal(), alike[~torch.eye(4, dtype=torch.bool)]
+    assert own.mean() - others.mean() > 0.15  # 0.52 was seen
 
 
 def test_each_stage_has_its_command(modules):
