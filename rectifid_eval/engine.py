@@ -26,6 +26,7 @@ from .workflows import Method, Slots, find_slots, missing_kinds
 
 ROOT = Path(__file__).resolve().parents[1]
 PICTURES = "pictures"
+RETRIES = 5  # of starting a server, while Ray starts an actor again whose process has ended
 # What actors on other machines import.
 MODULES = [str(ROOT / name) for name in ("rectifid_eval", "rectifid_core", "scripts")]
 
@@ -68,7 +69,7 @@ class Pool:
 
     def up(self) -> None:
         """Start or reach all servers, and leave out those that do not answer."""
-        said = {worker: worker.up.remote() for worker in self.names}
+        said = {worker: start(worker) for worker in self.names}
         for worker, reference in said.items():
             try:
                 wrong = ray.get(reference)
@@ -115,6 +116,11 @@ def opened(places: Sequence[str | Local]) -> Iterator[Pool]:
         yield pool
     finally:
         pool.close()
+
+
+def start(worker: Any) -> Any:
+    """A reference to what `Worker.up` says."""
+    return worker.up.options(max_task_retries=RETRIES).remote()
 
 
 def _options(starts: int) -> dict[str, float]:
@@ -212,7 +218,7 @@ def draw(rows: Iterable[Row], pool: Pool, drawing: Drawing, done: int = 0) -> No
             answer = _answer(reference)
             if answer.gone:
                 tqdm.write(f"{pool.names[worker]} went away: {answer.error}")
-                busy[worker.up.remote()] = (worker, None)
+                busy[start(worker)] = (worker, None)
             else:
                 idle.append(worker)
             if answer.picture is None and tries[row.key] < drawing.tries:

@@ -23,6 +23,7 @@ from rectifid_eval.results import DRAWN, Store
 from rectifid_eval.servers import Local, Question, Worker
 from rectifid_eval.workflows import find_slots, read_method
 from scripts import environment
+from scripts.comfy_server import free_port
 from tests.helpers.host import has_host
 from tests.helpers.places import ROOT, WEIGHTS, needs_weights
 
@@ -120,6 +121,37 @@ def test_a_killed_program_and_a_killed_server_lose_nothing_and_draw_nothing_twic
     assert len(after) == ROWS
     assert {key: after[key] for key in before} == before
     assert "went away" in said(place) and "127.0.0.1:9 does not answer" in said(place)
+
+
+@pytest.fixture
+def cluster(place, monkeypatch):
+    """A Ray cluster of this machine: its address, and its process."""
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")  # nobody else is asked for a token, nor has one
+    address = f"127.0.0.1:{free_port()}"
+    command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--num-cpus", "2"]
+    command += ["--port", address.rpartition(":")[2], "--include-dashboard", "false", "--disable-usage-stats"]
+    with (place / "ray.txt").open("w") as output:
+        program = subprocess.Popen(command, stdout=output, stderr=output)
+    STARTED.append(program)
+    wait_until(lambda: "Ray runtime started" in (place / "ray.txt").read_text(), program)
+    yield address, psutil.Process(program.pid)
+    program.terminate()
+    program.wait(60)
+
+
+def test_on_a_cluster_an_actor_that_is_killed_is_started_again_with_its_server(place, cluster):
+    address, ray = cluster
+    words = ["draw", "on_cluster", "--faces", "faces", "--prompts", "prompts.txt", "--people", "2"]
+    words += ["--methods", f"guided={EXAMPLES / 'guided.json'}", "--start", "1", "--base", "base", "--address", address]
+    rows = place / "on_cluster" / "drawn"
+    program = started(place, *words)
+    wait_until(lambda: any(rows.glob("*.parquet")), program)
+    (actor,) = (one for one in ray.children(recursive=True) if one.name().startswith("ray::Worker"))
+    actor.kill()
+    assert program.wait(LONG) == 0, said(place)
+    drawn = Store(rows, DRAWN).rows().values()
+    assert len(drawn) == 2 * len(PROMPTS) and all(row["picture"] for row in drawn)
+    assert "is up again" in said(place)
 
 
 def test_what_was_drawn_is_what_was_asked(place):
