@@ -71,11 +71,7 @@ class Pool:
         """Start or reach all servers, and leave out those that do not answer."""
         said = {worker: start(worker) for worker in self.names}
         for worker, reference in said.items():
-            try:
-                wrong = ray.get(reference)
-            except RayError as error:
-                wrong = str(error)
-            if wrong:
+            if wrong := _get(reference):
                 self.leave_out(worker, wrong)
         if not self.names:
             raise EvaluationError("no server answers; see above what each said")
