@@ -130,16 +130,19 @@ def panels(images: Tensor) -> Tensor:
 @torch.no_grad()
 def alike(world: SubjectWorld, images: Tensor, questions: Questions) -> Tensor:
     """The cosine, by its judge, of each reference and each panel, (B, k references, k panels)."""
-
-    def embed(judge: Discriminator, pictures: Tensor) -> Tensor:
-        return judge.embed(judge.crop(pictures, [spot[0] for spot in judge.locate(pictures)]))
-
-    found = []
-    for subject, references in zip(questions.subjects[0], questions.references, strict=True):
-        judge = world.judge_of(subject)
-        seen = torch.stack([embed(judge, part) for part in panels(images).unbind(1)], dim=1)
-        found.append((seen @ embed(judge, references)[:, :, None])[:, :, 0])
+    judges = [world.judge_of(subject) for subject in questions.subjects[0]]
+    parts = panels(images).unbind(1)
+    seen = {judge: torch.stack([embed(judge, part) for part in parts], dim=1) for judge in dict.fromkeys(judges)}
+    found = [
+        (seen[judge] @ embed(judge, references)[:, :, None])[:, :, 0]
+        for judge, references in zip(judges, questions.references, strict=True)
+    ]
     return torch.stack(found, dim=1)
+
+
+def embed(judge: Discriminator, pictures: Tensor) -> Tensor:
+    """Unit vectors of what the judge looks at in square pictures, (B, D)."""
+    return judge.embed(judge.crop(pictures, [spot[0] for spot in judge.locate(pictures)]))
 
 
 def seats(each: Tensor, placed: bool = False) -> tuple[Tensor, Tensor, Tensor]:

@@ -134,15 +134,13 @@ def test_questions_are_of_new_subjects_and_their_prompts(modules):
 
 
 def test_a_person_beside_a_thing_is_asked_for_by_a_portrait(modules):
-    questions = modules["world"].Questions.draw(4, "tuning", ((render.PERSON,), render.KINDS))
+    world = modules["world"]
+    questions = world.Questions.draw(4, "tuning", ((render.PERSON,), render.KINDS))
     assert all(prompt.startswith("a person next to a ") for prompt in questions.prompts)
     judge = benchmark("world").World.recogniser("judge")
 
-    def embedded(x):
-        return judge.embed(judge.crop(x, [spot[0] for spot in judge.locate(x)]))
-
     with torch.no_grad():
-        alike = embedded(questions.references[0]) @ embedded(questions.others[..., :128]).T
+        alike = world.embed(judge, questions.references[0]) @ world.embed(judge, questions.others[..., :128]).T
     own, others = alike.diagonal(), alike[~torch.eye(4, dtype=torch.bool)]
     assert own.mean() - others.mean() > 0.15  # 0.52 was seen
 
