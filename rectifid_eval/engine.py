@@ -39,7 +39,7 @@ def cluster(address: str | None) -> Iterator[None]:
     """
     try:
         ray.init(
-            address,
+            address or "local",  # without it Ray looks for a cluster that was begun here, and for ones that are gone
             runtime_env={"py_modules": MODULES} if address else None,
             include_dashboard=None if address else False,
             log_to_driver=False,
