@@ -38,6 +38,8 @@ from discriminators import high_water, write_resnet_100
 from floor import floor_flops
 from measure import RESULTS, throughput
 from networks import MODELS, VAES, Model
+from tables import cells
+from tables.costs import gradient_taken
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
@@ -236,13 +238,13 @@ COLUMNS = tuple("model side type VAE gradient TFLOP least weights peak target ti
 
 def table(rows: list[dict[str, Any]]) -> str:
     """Markdown; memory in GiB, the time of an iteration in seconds and as a multiple of the floor."""
-    lines = [COLUMNS, ["---"] * len(COLUMNS)]
+    lines = []
     for row in rows:
         target, over = row.get("target"), row.get("target_over_floor")
         lines.append(
             (
-                *(str(row[name]) for name in KEY[:-2]),
-                _gradient(row),
+                *(row[name] for name in KEY[:-2]),
+                gradient_taken(row),
                 *(f"{row[name] / 1e12:.1f}" for name in ("flops", "floor_flops")),
                 *(f"{row[name] / GIB:.2f}" for name in ("weights_bytes", "peak_bytes")),
                 f"{target['peak_gib']}: {_met(target)}" if target else "",
@@ -250,13 +252,7 @@ def table(rows: list[dict[str, Any]]) -> str:
                 (f"{row['over_floor']:.2f}" if "seconds" in row else "") + (f" ({_met(over)})" if over else ""),
             )
         )
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def _gradient(row: dict[str, Any]) -> str:
-    if row["setting"] == row["gradient"]:
-        return row["gradient"]
-    return f"{row['gradient']}: {row['setting']}" + (f" ({row['card']:g} GiB)" if row["card"] else "")
+    return cells.table(COLUMNS, lines)
 
 
 def _met(target: dict[str, Any]) -> str:
@@ -281,7 +277,7 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
 
     figure = Figure((9, 1 + 0.32 * len(rows)), layout="constrained")
     panel = figure.subplots()
-    names = [f"{row['model']} {row['side']}, {row['dtype']}, {row['vae']}, {_gradient(row)}" for row in rows]
+    names = [f"{row['model']} {row['side']}, {row['dtype']}, {row['vae']}, {gradient_taken(row)}" for row in rows]
     places = range(len(rows))
     weights = [row["weights_bytes"] / GIB for row in rows]
     panel.barh(places, weights, color="lightgray", label="weights")

@@ -32,6 +32,7 @@ from rivals.scores import Scores
 from rivals.table import answered, answers_of, row_of, shortened
 from rivals.textual_inversion import TextualInversion
 from rivals.universal_guidance import UniversalGuidance
+from tables import identities as tables
 from torch import Tensor
 from world import Triples, World, machine
 
@@ -40,27 +41,6 @@ RIVALS: tuple[type[Rival], ...] = (
     *(ReNO, DNO, FlowChef, FMRG, UniversalGuidance, Published, Ours, OursOnAdapter),
 )
 SHOWN = 6  # questions in the grid, as they come
-
-
-def table(results: dict) -> str:
-    lines = [
-        "| method | judge | traits | prompt | distance | new identity | picture | training | numbers | MiB |",
-        "| --- |" + " --- |" * 9,
-    ]
-    blank = " |" * 6
-    lines.append(cells("unguided", results["unguided"]) + blank)
-    for row in sorted(results["rows"], key=lambda row: row["judge"]):
-        names = ", ".join([row["method"], *row["stands_for"]])
-        hours = f"{row['training_hours']:.2f} h" if row["training_hours"] else ""
-        numbers = f"{row['parameters']:,}" if row["parameters"] else ""
-        seconds = f"{row['seconds_identity']:.2f} s | {row['seconds_picture']:.2f} s"
-        lines.append(f"{cells(names, row)} | {seconds} | {hours} | {numbers} | {row['memory_bytes'] / 2**20:.0f} |")
-    return "\n".join([*lines, cells("another scene, drawn", results["drawn"]) + blank])
-
-
-def cells(name: str, row: dict) -> str:
-    judge = f"{row['judge']:.3f} ± {row['judge_sem']:.3f}"
-    return f"| {name} | {judge} | {100 * row['traits']:.0f} % | {100 * row['prompt']:.1f} % | {row['quality']:.0f}"
 
 
 def main() -> None:
@@ -94,12 +74,12 @@ def main() -> None:
         if scores:
             images[rival.name] = answer.images
             rows.append(row_of(world, rival, answer, scores(answer.images, triples)))
-            print(cells(rival.name, rows[-1]), flush=True)
+            print(rival.name, f"judge {rows[-1]['judge']:.3f}", flush=True)
     if scores and not arguments.only:
         save(results, folder / "rivals.json")
         plot(results, folder / "rivals.png")
         grid(triples, images, folder / "rivals_grid.png")
-        print(table(results))
+        print(tables.rivals(results))
 
 
 # --- pictures -------------------------------------------------------------------------------------------------------

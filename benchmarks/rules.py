@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from identity import Each, start_of, yardstick
 from measure import RESULTS, save
+from tables import costs
 from torch import Tensor
 from world import Triples, World, guidance_by, machine, similarity
 
@@ -29,7 +30,7 @@ from rectifid_core.solver.iterate import Iterate
 from rectifid_core.solver.solve import solve
 
 VIEWS = 4
-SHOWN = (0.5, 0.7, 1.15)  # seconds, at which the table is read
+LONGEST = costs.SECONDS[-1]
 SINGLE_PASS = (4, 8, 12, 20)  # updates
 MOST = 1000  # iterations; the time is over before
 CONTESTANTS = [
@@ -126,31 +127,10 @@ class Race:
         return {**settings, "residual": torch.stack(residuals[:-1]).median(dim=1).values.tolist()}
 
 
-def at(row: dict, seconds: float) -> dict | None:
-    """What the row had to show for so much time."""
-    done = [point for point in row["points"] if point["seconds"] <= seconds]
-    return done[-1] if done else None
-
-
 def name(row: dict) -> str:
     parts = [row["rule"], row.get("gradient", ""), f"scale {row['scale']:g}"]
     parts.append(f"best of {row['noises']} noises" if "noises" in row else "")
     return ", ".join(part for part in parts if part)
-
-
-def table(results: dict) -> str:
-    lines = ["| contestant | " + " | ".join(f"{seconds} s" for seconds in SHOWN) + " |"]
-    lines.append("| --- |" + " --- |" * len(SHOWN))
-    for row in results["rows"]:
-        cells = [at(row, seconds) for seconds in SHOWN]
-        cells = [f"{c['judge']:.3f} ({c['iterations']}; {100 * c['prompt']:.0f} %)" if c else "" for c in cells]
-        lines.append(f"| {name(row)} | " + " | ".join(cells) + " |")
-    for row in results["convergence"]:
-        shown = [n for n in (0, 5, 10, 20, 30, 50) if n < len(row["residual"])]
-        lines.append(
-            f"{row['rule']}, scale {row['scale']}: " + ", ".join(f"{n}: {row['residual'][n]:.3f}" for n in shown)
-        )
-    return "\n".join(lines)
 
 
 def plot(results: dict) -> None:
@@ -164,13 +144,13 @@ def plot(results: dict) -> None:
         seconds, judge = np.array([(point["seconds"], point["judge"]) for point in row["points"]]).T
         marker = "o" if row["rule"] == "single_pass" else None
         likeness.plot(seconds, judge, label=name(row), marker=marker, **style)
-        last = at(row, SHOWN[-1])
+        last = costs.point_at(row, LONGEST)
         prompt.plot(100 * last["prompt"], last["judge"], "o", color=style["color"])
         prompt.annotate(str(i + 1), (100 * last["prompt"], last["judge"]), xytext=(4, 2), textcoords="offset points")
     likeness.axhline(results["ceiling"]["judge"], color="gray", linestyle=":", label="another scene, drawn")
-    likeness.set(xlabel="seconds per picture, one core", ylabel="judge's similarity", xlim=(0, 1.1 * SHOWN[-1]))
+    likeness.set(xlabel="seconds per picture, one core", ylabel="judge's similarity", xlim=(0, 1.1 * LONGEST))
     likeness.legend(fontsize=7, loc="lower right")
-    prompt.set(xlabel="prompt accuracy, %", ylabel=f"judge's similarity after {SHOWN[-1]:g} s")
+    prompt.set(xlabel="prompt accuracy, %", ylabel=f"judge's similarity after {LONGEST:g} s")
     for row in results["convergence"]:
         residual.semilogy(row["residual"], label=f"{row['rule']}, scale {row['scale']:g}")
     residual.set(xlabel="iteration", ylabel="residual / latent's norm (median)")
@@ -193,7 +173,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--n", type=int, default=16)
     parser.add_argument("--convergence-n", type=int, default=4)
-    parser.add_argument("--seconds", type=float, default=SHOWN[-1], help="per picture and contestant")
+    parser.add_argument("--seconds", type=float, default=LONGEST, help="per picture and contestant")
     parser.add_argument("--fresh", action="store_true", help="measure rows again that are in the results already")
     arguments = parser.parse_args()
     torch.set_grad_enabled(False)
@@ -206,7 +186,7 @@ def main() -> None:
     resume(results["convergence"], CONVERGENCE, few.convergence, lambda: save(results, path))
     resume(results["rows"], CONTESTANTS, lambda x: race.run(x, arguments.seconds), lambda: save(results, path))
     plot(results)
-    print(table(results))
+    print(costs.rules(results), costs.residuals(results), sep="\n\n")
 
 
 if __name__ == "__main__":

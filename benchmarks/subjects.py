@@ -37,6 +37,7 @@ from sheet import sheet
 from subjects import training
 from subjects.render import KINDS, PERSON, PETS, THINGS, Person
 from subjects.world import Questions, SubjectWorld, alike, read_scores, seats
+from tables import identities as tables
 from torch import Tensor
 from world import machine
 
@@ -170,17 +171,6 @@ class Bench:
         }
 
 
-def table(results: dict) -> str:
-    lines = ["| group | | judge | gain | traits | prompt | a picture |", "| --- |" + " --- |" * 6]
-    for row in results["rows"]:
-        gain = f"{row['gain']:.2f}" if "gain" in row else ""
-        seconds = f"{row['seconds_picture']:.1f} s" if "seconds_picture" in row else ""
-        judge = f"{row['judge']:.3f} ± {row['judge_sem']:.3f}"
-        read = f"{100 * row['traits']:.0f} % | {100 * row['prompt']:.0f} %"
-        lines.append(f"| {row['group']} | {row['method']} | {judge} | {gain} | {read} | {seconds} |")
-    return "\n".join(lines)
-
-
 def plot(results: dict, path: Path) -> None:
     """Judge, traits and prompt of each group, with standard errors."""
     from matplotlib.figure import Figure
@@ -232,10 +222,10 @@ def main() -> None:
             results["rows"].append(bench.measured(row, answers, unguided, drawn))
             columns[group][row.name] = answers.images
             save(results, folder / "subjects.json")
-            print(table(results).splitlines()[-1], flush=True)
+            print(tables.subjects(results).splitlines()[-1], flush=True)
         results["rows"].append({**head, "method": "another place, drawn", **drawn})
     save(results, folder / "subjects.json")
-    print(table(results))
+    print(tables.subjects(results))
     plot(results, folder / "subjects.png")
     for group, pictures in columns.items():
         questions = bench.questions[group]
