@@ -10,14 +10,12 @@ autograd, and of a forward and its backward), and another set for each size of t
 from __future__ import annotations
 
 import argparse
-import json
 import time
-from datetime import date
 
 import torch
 import torch._inductor.config
 from floor import ITERATIONS, Hosted
-from measure import RESULTS, ratio, seconds
+from measure import RESULTS, ratio, save, seconds
 from world import Triples, machine
 
 GRADIENTS = ("full", "windowed")
@@ -53,8 +51,8 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=7)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    results = {"machine": machine(), "date": date.today().isoformat(), **measure(arguments.repeats)}
-    (RESULTS / "compiled.json").write_text(json.dumps(results, indent=1) + "\n")
+    results = {"machine": machine(), **measure(arguments.repeats)}
+    save(results, RESULTS / "compiled.json")
     print(f"the first runs take {results['first_seconds']:.0f} s")
     for gradient in GRADIENTS:
         found = results[gradient]["compiled_over_plain"]

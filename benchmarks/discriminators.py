@@ -24,7 +24,7 @@ from importlib.metadata import files
 from pathlib import Path
 
 import numpy as np
-from measure import RESULTS
+from measure import RESULTS, save
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -317,8 +317,7 @@ def main() -> None:
             row["peak_memory_mb"] = {what: in_child("--child", what, "--pack", str(pack)) for what in PROCESSES}
             results["recognisers"][name] = row
             print(name, json.dumps(row, indent=1), flush=True)
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "discriminators.json").write_text(json.dumps(results, indent=1) + "\n")
+    save(results, RESULTS / "discriminators.json")
     plot(results, RESULTS / "discriminators.png")
 
 

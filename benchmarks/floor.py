@@ -15,17 +15,15 @@ product: those of `bare` without the K forwards that are done again with a graph
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from collections.abc import Callable
-from datetime import date
 from pathlib import Path
 from statistics import median
 
 import hosted
 import torch
 from counting import cost
-from measure import RESULTS, ratio, throughput
+from measure import RESULTS, ratio, save, throughput
 from torch import Tensor
 
 ITERATIONS, VIEWS, GRADIENT = 5, 4, "windowed"
@@ -225,8 +223,8 @@ def main() -> None:
     arguments = parser.parse_args()
     from world import machine
 
-    results = {"machine": machine(), "date": date.today().isoformat(), **measure(arguments.repeats)}
-    (RESULTS / "floor.json").write_text(json.dumps(results, indent=1) + "\n")
+    results = {"machine": machine(), **measure(arguments.repeats)}
+    save(results, RESULTS / "floor.json")
     plot(results, RESULTS / "floor.png")
     for name, (ours, other) in PAIRS.items():
         found = results["overhead"][name]

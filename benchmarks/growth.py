@@ -15,7 +15,7 @@ from statistics import median
 
 import numpy as np
 import torch
-from measure import RESULTS, peak_bytes, seconds
+from measure import RESULTS, peak_bytes, save, seconds
 from world import Triples, World, guidance_by, machine
 
 from rectifid_core.discriminators.base import EmbeddingDiscriminator
@@ -89,7 +89,7 @@ def main() -> None:
     for name in SIZES:
         results["cost"][name] = measure(world, triples, name)
         print(name, json.dumps(results["cost"][name]["exponent"]), flush=True)
-    (RESULTS / "growth.json").write_text(json.dumps(results, indent=1) + "\n")
+    save(results, RESULTS / "growth.json")
     plot(results, RESULTS / "growth.png")
 
 

@@ -7,6 +7,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Mapping
+from datetime import date
 from pathlib import Path
 from statistics import median
 
@@ -20,6 +21,8 @@ MATRICES = (512, 1024, 2048, 4096, 8192)  # their sides
 
 
 def save(results: dict, path: Path) -> None:
+    """As JSON, with the day."""
+    results = {**results, "date": date.today().isoformat()}
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(results, indent=1) + "\n")
 

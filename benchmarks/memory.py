@@ -8,11 +8,9 @@ what the published loop holds: one graph of all four windows, the decoder and th
 
 from __future__ import annotations
 
-import json
-
 import torch
 from floor import Hosted
-from measure import RESULTS, peak_bytes
+from measure import RESULTS, peak_bytes, save
 from world import Triples, machine
 
 PUBLISHED = {"gradient": "full", "views": 0}
@@ -38,7 +36,7 @@ def main() -> None:
         rows.append({**settings, "bytes": size, "ratio": size / published})
         print(settings, f"{size / 2**20:.1f} MiB, {rows[-1]['ratio']:.2f}")
     results = {"machine": machine(), "published_bytes": published, "rows": rows}
-    (RESULTS / "memory.json").write_text(json.dumps(results, indent=1) + "\n")
+    save(results, RESULTS / "memory.json")
 
 
 if __name__ == "__main__":

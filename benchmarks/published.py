@@ -13,13 +13,12 @@ iteration makes, without the weights.
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from collections.abc import Iterator
 from statistics import median
 
 import torch
-from measure import RESULTS, peak_bytes
+from measure import RESULTS, peak_bytes, save
 from torch import Tensor
 from world import Triples, World, guidance_by, machine, similarity
 
@@ -120,7 +119,7 @@ def main() -> None:
             if rows[name]["ratio"]:
                 results[f"time_ratio{key}"] = median(rows[name]["ratio"])
             results[f"memory_ratio{key}"] = rows[name]["memory_ratio"]
-        (RESULTS / "published.json").write_text(json.dumps(results, indent=1) + "\n")
+        save(results, RESULTS / "published.json")
     for name, row in rows.items():
         ratio = f"time {median(row['ratio']):.2f}" if row["ratio"] else "never so alike"
         print(name, row["iterations_to_the_same_similarity"], ratio, f"memory {row['memory_ratio']:.2f}")

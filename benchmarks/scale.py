@@ -11,12 +11,11 @@ saturates.
 from __future__ import annotations
 
 import argparse
-import json
 import math
 
 import torch
 from identity import Each
-from measure import RESULTS
+from measure import RESULTS, save
 from torch import Tensor
 from world import Triples, World, guidance_by, machine, similarity
 
@@ -78,7 +77,7 @@ def main() -> None:
                 rows.append(run(world, triples, side, unit, iterations, scale))
                 print(rows[-1], flush=True)
     results = {"machine": machine(), "n": arguments.n, "rows": rows}
-    (RESULTS / "scale.json").write_text(json.dumps(results, indent=1) + "\n")
+    save(results, RESULTS / "scale.json")
 
 
 if __name__ == "__main__":

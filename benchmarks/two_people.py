@@ -20,7 +20,7 @@ from pathlib import Path
 
 import torch
 from identity import Each
-from measure import RESULTS
+from measure import RESULTS, save
 from sheet import sheet
 from torch import Tensor
 from world import Couples, World, guidance_by, machine, panel_similarity
@@ -136,7 +136,7 @@ def main() -> None:
                 row |= {f"gain_at_{i}": gains(row, ceiling, i) for i in (20, 100) if i in row["iterations"]}
                 results["rows"][name] = row
                 print(name, json.dumps({key: row[key] for key in row if key != "judge_sem"}), flush=True)
-                path.write_text(json.dumps(results, indent=1) + "\n")
+                save(results, path)
     if arguments.only in (None, "pictures"):
         few = couples.part(slice(SHOWN))
         images = {name: run(world, few, name, 20)["images"] for name in ROWS}

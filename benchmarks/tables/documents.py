@@ -11,7 +11,7 @@ from . import costs, gradients, identities, world
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS, WEIGHTS = "benchmarks/results/", "demo/weights/"
-TABLES: dict[str, tuple[str, Callable[[dict], str]]] = {  # what a mark names: the results' file, and what makes it
+TABLES: dict[str, tuple[str, Callable[[dict], str]]] = {  # what a mark names: the results, and what makes it of them
     "likeness": (f"{RESULTS}identity.json", identities.likeness),
     "skins": (f"{RESULTS}identity.json", identities.skins),
     "traits": (f"{RESULTS}identity.json", identities.traits),
@@ -51,13 +51,27 @@ DOCUMENTS = (
     "docs/evaluation.md",
     "docs/speed_and_memory.md",
 )
+# beside another table of the same results, or with a machine for each row
+WITHOUT_MACHINE = {
+    "in_a_glance",
+    "skins",
+    "traits",
+    "ablation",
+    "residuals",
+    "decoder",
+    "discriminators_memory",
+    "real_sizes",
+}
 MARKED = re.compile(r"<!-- table: (?P<name>\w+) -->\n.*?<!-- end of the table -->", re.DOTALL)
 
 
 def made(name: str) -> str:
-    """The table of that name, from the committed results."""
+    """The table of that name, from the committed results, and what they were measured on."""
     file, make = TABLES[name]
-    return make(json.loads((ROOT / file).read_text(encoding="utf-8")))
+    results = json.loads((ROOT / file).read_text(encoding="utf-8"))
+    if name in WITHOUT_MACHINE or "machine" not in results:
+        return make(results)
+    return f"{make(results)}\n\nMeasured on {results['machine']}, {results['date']}."
 
 
 def filled(text: str) -> str:
