@@ -26,8 +26,7 @@ def run_suite(suite: str, arguments: list[str]) -> Counter[str]:
     """Run one folder of tests and count its outcomes; a run that broke off counts as a failure."""
     print(f"\n== {suite}", flush=True)
     workers = min(os.cpu_count() or 1, SUITES[suite])
-    # by name: in xdist's own order the files of a few long tests come last, and one process waits for the other
-    divided = ["-n", str(workers), "--dist", "loadfile", "--no-loadscope-reorder"] if workers > 1 else []
+    divided = ["-n", str(workers), "--dist", "loadfile"] if workers > 1 else []
     # one thread for each worker, so that they do not contend for the cores
     threads = {"OMP_NUM_THREADS": "1"} if divided else {}
     with tempfile.TemporaryDirectory() as folder:
