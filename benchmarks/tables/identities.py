@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .cells import both, gain, named, percent, spread, spread_percent, table
+from .cells import both, gain, mib, named, percent, spread, spread_percent, table
 
 SHOWN = (0, 2, 5, 7, 10, 20, 40, 100)  # iterations
 DRAWN = "another scene, drawn"
@@ -86,9 +86,11 @@ def _seconds(row: dict) -> tuple[str, ...]:
 
 
 def _training(row: dict) -> tuple[str, ...]:
-    hours = f"{row['training_hours']:.2f} h" if row["training_hours"] else ""
-    numbers = f"{row['parameters']:,}" if row["parameters"] else ""
-    return hours, numbers, f"{row['memory_bytes'] / 2**20:.0f}"
+    return _hours(row), f"{row['parameters']:,}" if row["parameters"] else "", mib(row["memory_bytes"])
+
+
+def _hours(row: dict) -> str:
+    return f"{row['training_hours']:.2f} h" if row["training_hours"] else ""
 
 
 def in_a_glance(results: dict) -> str:
@@ -105,17 +107,12 @@ def in_a_glance(results: dict) -> str:
 
 
 def rivals_two(results: dict) -> str:
+    asked = [("unguided", results["unguided"]), *((row["method"], row) for row in results["rows"])]
     rows = []
-    for name, row in (
-        ("unguided", results["unguided"]),
-        *((row["method"], row) for row in results["rows"]),
-        ("drawn", results["drawn"]),
-    ):
+    for name, row in (*asked, ("drawn", results["drawn"])):
         _, judge, *scores = _scored(name, row)
-        known = "training_hours" in row
-        hours = f"{row['training_hours']:.2f} h" if known and row["training_hours"] else ""
-        times = (*_seconds(row), hours) if known else ("", "", "")
-        rows.append((name, judge, percent(row["places"]), *scores, *times))
+        costs = (*_seconds(row), _hours(row)) if "training_hours" in row else [""] * 3
+        rows.append((name, judge, percent(row["places"]), *scores, *costs))
     head = ("method", "judge", "places", "traits", "prompt", "distance", "new identities", "picture", "training")
     return table(head, rows)
 
