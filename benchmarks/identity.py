@@ -26,6 +26,7 @@ import numpy as np
 import torch
 from measure import RESULTS, save
 from sheet import sheet
+from tables import cells
 from trait_table import report as trait_report
 from world import WEIGHTS, Triples, World, guidance_by, machine, similarity
 
@@ -146,7 +147,7 @@ PROMPT_DROPS = {20: "prompt_drop", 100: "prompt_drop_at_100"}  # after so many i
 
 def gain(row: dict, ceiling: float, iteration: int) -> float:
     unguided, guided = row["judge"][0], row["judge"][row["iterations"].index(iteration)]
-    return (guided - unguided) / (ceiling - unguided)
+    return cells.gain(guided, unguided, ceiling)
 
 
 def prompt_drop(row: dict, iteration: int) -> float:

@@ -39,7 +39,7 @@ from floor import floor_flops
 from measure import RESULTS, throughput
 from networks import MODELS, VAES, Model
 from tables import cells
-from tables.costs import gradient_taken
+from tables.costs import REAL_SIZE, gradient_taken, real_size
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
@@ -233,7 +233,7 @@ def a_card(pack, free: float) -> Iterator[None]:
 
 
 KEY = ("model", "side", "dtype", "vae", "gradient", "card")
-COLUMNS = tuple("model side type VAE gradient TFLOP least weights peak target time floor".split())
+COLUMNS = (*REAL_SIZE, "target", "time", "floor")
 
 
 def table(rows: list[dict[str, Any]]) -> str:
@@ -243,10 +243,7 @@ def table(rows: list[dict[str, Any]]) -> str:
         target, over = row.get("target"), row.get("target_over_floor")
         lines.append(
             (
-                *(row[name] for name in KEY[:-2]),
-                gradient_taken(row),
-                *(f"{row[name] / 1e12:.1f}" for name in ("flops", "floor_flops")),
-                *(f"{row[name] / GIB:.2f}" for name in ("weights_bytes", "peak_bytes")),
+                *real_size(row),
                 f"{target['peak_gib']}: {_met(target)}" if target else "",
                 f"{median(row['seconds']):.1f}" if "seconds" in row else row["not_run"],
                 (f"{row['over_floor']:.2f}" if "seconds" in row else "") + (f" ({_met(over)})" if over else ""),

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import torch
 import world as world  # it says where the modules of demo/ are found
+from tables import cells
 from torch import Tensor
 from traits import AMOUNTS, CHOICES, agree, read_traits
 from world import WEIGHTS, Triples, World, similarity
@@ -68,6 +69,6 @@ def gain_by_skin(
             if row["n"]:
                 mean = {i: values[among].mean().item() for i, values in similar.items()}
                 ceiling = drawn[among].mean().item()
-                row |= {f"gain_at_{i}": (mean[i] - mean[0]) / (ceiling - mean[0]) for i in mean if i}
+                row |= {f"gain_at_{i}": cells.gain(mean[i], mean[0], ceiling) for i in mean if i}
             rows.append(row)
     return rows

@@ -22,6 +22,7 @@ import torch
 from identity import Each
 from measure import RESULTS, save
 from sheet import sheet
+from tables import cells
 from torch import Tensor
 from world import Couples, World, guidance_by, machine, panel_similarity
 
@@ -106,7 +107,7 @@ def run(world: World, couples: Couples, row: str, iterations: int, batch: int = 
 def gains(row: dict, ceiling: list[float], iteration: int) -> list[float]:
     """Of each of the two people."""
     at = row["iterations"].index(iteration)
-    return [(g - u) / (c - u) for u, g, c in zip(row["judge"][0], row["judge"][at], ceiling, strict=True)]
+    return list(map(cells.gain, row["judge"][at], row["judge"][0], ceiling))
 
 
 def grid(couples: Couples, images: dict[str, Tensor], path: Path) -> None:

@@ -28,6 +28,7 @@ IN_SHORT = {
 }
 ITERATIONS = 20  # of the published loop
 SECONDS = (0.5, 0.7, 1.15)  # a picture, at which the table of rules.json is read
+REAL_SIZE = ("model", "side", "type", "VAE", "gradient", "TFLOP", "least", "weights", "peak")
 RESIDUALS = (0, 5, 10, 20, 30, 50)  # iterations
 
 
@@ -134,14 +135,15 @@ def floor(results: dict) -> str:
 
 
 def real_sizes(results: dict) -> str:
-    rows = []
-    for row in results["rows"]:
-        counted = (f"{row[name] / 1e12:.1f}" for name in ("flops", "floor_flops"))
-        sizes = (gib(row[name]) for name in ("weights_bytes", "peak_bytes"))
-        shape = (row[name] for name in ("model", "side", "dtype", "vae"))
-        rows.append((*shape, gradient_taken(row), *counted, *sizes))
-    head = ("model", "side", "type", "VAE", "gradient", "TFLOP", "least", "weights", "peak")
-    return table(head, rows)
+    return table(REAL_SIZE, map(real_size, results["rows"]))
+
+
+def real_size(row: dict) -> tuple[object, ...]:
+    """The cells below REAL_SIZE; memory in GiB."""
+    counted = (f"{row[name] / 1e12:.1f}" for name in ("flops", "floor_flops"))
+    sizes = (gib(row[name]) for name in ("weights_bytes", "peak_bytes"))
+    shape = (row[name] for name in ("model", "side", "dtype", "vae"))
+    return (*shape, gradient_taken(row), *counted, *sizes)
 
 
 def gradient_taken(row: dict) -> str:
